@@ -1,0 +1,54 @@
+"""The command line: ``tctrack VERB``.
+
+Each verb is a module of this package with ``add_arguments(parser)`` and ``run(args) -> int``. Verb modules import torch,
+OpenCV and the rest of the library inside ``run``, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import sys
+from collections.abc import Sequence
+
+from tctrack import __version__
+from tctrack.errors import TCTrackError
+
+#: Verb, and its line in ``tctrack --help``. The module of a verb has its name, with ``_`` for ``-``.
+VERBS = {
+    "track": "track a target in a video file, camera, stream or image folder",
+    "demo": "make an aerial clip, track its target, and show how well it went",
+    "convert": "turn a released .pth checkpoint into safetensors",
+    "train": "train a tracker",
+    "datasets": "list the benchmarks and what is found of them",
+    "test": "run trackers over a benchmark",
+    "eval": "score result files and make tables, plots and a report",
+    "replay": "play result files over their frames",
+    "tune": "search the tracker's hyper-parameters on a training split",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code: 0 done, 2 bad input, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="tctrack", description="Online single-object tracking for drones with temporally adaptive convolutions."
+    )
+    parser.add_argument("--version", action="version", version=f"tctrack {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, line in VERBS.items():
+        verb = verbs.add_parser(name, help=line, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name in words[:1]:
+            module = importlib.import_module(f"tctrack.cli.{name.replace('-', '_')}")
+            verb.description = inspect.getdoc(module)
+            module.add_arguments(verb)
+    options = parser.parse_args(words)
+    try:
+        return int(module.run(options))
+    except TCTrackError as error:
+        print(f"tctrack: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tctrack: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,48 @@
+"""Every error the project raises on purpose.
+
+Each message is one line that names the input and says how to mend it; the command line prints it and exits with 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TCTrackError(Exception):
+    """Base of all errors caused by input that the user can mend."""
+
+
+class ConfigError(TCTrackError):
+    """A configuration file or override is malformed, or names an unknown key or value."""
+
+
+class CheckpointError(TCTrackError):
+    """A checkpoint is missing, damaged, unsafe, or does not fit the model."""
+
+
+class BoxError(TCTrackError):
+    """A box is empty, not finite, or outside the frame."""
+
+
+class SourceError(TCTrackError):
+    """A video source cannot be opened or read."""
+
+
+class OutputError(TCTrackError):
+    """A result cannot be written or shown."""
+
+
+class DatasetError(TCTrackError):
+    """A data set, annotation or result file is missing or malformed."""
+
+
+class DependencyError(TCTrackError):
+    """An optional package or device that the request needs is not there."""
+
+
+def suggest(name: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest choice, else the list of choices."""
+    known = sorted(choices)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; choose one of: {', '.join(known)}"

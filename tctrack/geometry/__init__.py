@@ -1,0 +1,1 @@
+"""Boxes, crops and the decoding of response maps."""

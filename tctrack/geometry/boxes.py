@@ -1,0 +1,50 @@
+"""Axis-aligned boxes as ``(…, 4)`` arrays of left, top, width, height, in pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tctrack.errors import BoxError
+from tctrack.types import Box, FloatArray
+
+
+def iou(first: ArrayLike, second: ArrayLike) -> FloatArray:
+    """Return the intersection over union of boxes ``(…, 4)``, broadcast; NaN where a box is not finite.
+
+    Boxes without area overlap nothing: their IoU is 0.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    overlap = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    intersection = np.prod(np.clip(overlap, 0, None), axis=-1)
+    union = a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=~(union <= 0))
+
+
+def centre_distance(first: ArrayLike, second: ArrayLike) -> FloatArray:
+    """Return the Euclidean distance in pixels between the centres of boxes ``(…, 4)``, broadcast."""
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    distance: FloatArray = np.linalg.norm(a[..., :2] + a[..., 2:] / 2 - b[..., :2] - b[..., 2:] / 2, axis=-1)
+    return distance
+
+
+def check_box(box: Sequence[float], frame_size: tuple[int, int]) -> Box:
+    """Return ``box`` as a :class:`Box` if it has an area and touches a frame of ``(width, height)``.
+
+    Raises:
+        BoxError: the box has not four finite numbers, has no area, or lies outside the frame.
+    """
+    numbers = [float(value) for value in box]
+    text = ",".join(f"{value:g}" for value in numbers)
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        raise BoxError(f"box {text} must be four finite numbers x,y,w,h")
+    found = Box(*numbers)
+    if found.w <= 0 or found.h <= 0:
+        raise BoxError(f"box {text} has no area; width and height must be positive")
+    width, height = frame_size
+    if found.x >= width or found.y >= height or found.x + found.w <= 0 or found.y + found.h <= 0:
+        raise BoxError(f"box {text} lies outside the {width}x{height} frame")
+    return found

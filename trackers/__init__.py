@@ -1,0 +1,8 @@
+"""Runtime trackers behind one protocol: ``init(frame, box)``, ``update(frame) -> TrackResult``, ``reset()``."""
+
+from __future__ import annotations
+
+from trackers.base import Tracker
+from trackers.registry import TRACKERS, build_tracker
+
+__all__ = ["TRACKERS", "Tracker", "build_tracker"]

@@ -1,0 +1,33 @@
+"""The protocol that every tracker speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from tctrack.types import Frame, TrackResult
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Follows one target through the frames of one video.
+
+    Frames are ``(H, W, 3)`` uint8 in BGR order; boxes are x, y, w, h in frame pixels.
+    """
+
+    def init(self, frame: Frame, box: Sequence[float]) -> None:
+        """Start on a frame with the target's box.
+
+        Raises:
+            BoxError: the box is empty, not finite, or outside the frame.
+        """
+
+    def update(self, frame: Frame) -> TrackResult:
+        """Find the target in the next frame.
+
+        Raises:
+            RuntimeError: called before :meth:`init`.
+        """
+
+    def reset(self) -> None:
+        """Forget the target; the next call must be :meth:`init`."""
