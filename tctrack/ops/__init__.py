@@ -1,0 +1,1 @@
+"""Operators: TAdaConv, Online-TAdaConv, correlation."""
