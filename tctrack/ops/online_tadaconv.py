@@ -136,6 +136,27 @@ class WindowTAdaConv2d(OnlineTAdaConv2d):
         return context, context[:, :, context.shape[2] - self.past :]
 
 
+class AttentionIntegrate(nn.Module):
+    """The attention by which a prior ``(B, C, S, S)`` takes in a frame's pooled map of the same shape.
+
+    Scores are not scaled and nothing is added to the result (TCTrack++, TPAMI 2023, section 3.2).
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.query_conv = nn.Conv2d(channels, channels // reduction, 3, padding=1)
+        self.key_conv = nn.Conv2d(channels, channels // reduction, 3, padding=1)
+        self.value_conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, prior: Tensor, pooled: Tensor) -> Tensor:
+        """Return the new prior."""
+        query = self.query_conv(prior).flatten(2)
+        key = self.key_conv(pooled).flatten(2)
+        value = self.value_conv(pooled).flatten(2)
+        weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)  # (B, positions of prior, positions of pooled)
+        return (value @ weights.transpose(1, 2)).view_as(prior)
+
+
 class AttentionTAdaConv2d(OnlineTAdaConv2d):
     """TCTrack++'s form: a recurrent prior that attends to a pooled map of every new frame.
 
@@ -160,9 +181,7 @@ class AttentionTAdaConv2d(OnlineTAdaConv2d):
             in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups, bias=bias
         )
         self.init = nn.Conv2d(in_channels, in_channels, 3, padding=1)
-        self.query_conv = nn.Conv2d(in_channels, in_channels // 16, 3, padding=1)
-        self.key_conv = nn.Conv2d(in_channels, in_channels // 16, 3, padding=1)
-        self.value_conv = nn.Conv2d(in_channels, in_channels, 3, padding=1)
+        self.attentionintegrate = AttentionIntegrate(in_channels)
 
     def observe(self, clip: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
         """Update the prior frame by frame; the context is its spatial mean."""
@@ -170,14 +189,7 @@ class AttentionTAdaConv2d(OnlineTAdaConv2d):
         for x in clip.unbind(1):
             pooled = F.adaptive_max_pool2d(x, self.POOLED)
             prior = self.init(pooled) if cache is None else cache
-            cache = self._attend(prior, pooled)
+            cache = self.attentionintegrate(prior, pooled)
             means.append(cache.mean((-2, -1), keepdim=True))
         assert cache is not None, "a clip has at least one frame"
         return torch.stack(means, 2), cache
-
-    def _attend(self, prior: Tensor, pooled: Tensor) -> Tensor:
-        query = self.query_conv(prior).flatten(2)
-        key = self.key_conv(pooled).flatten(2)
-        value = self.value_conv(pooled).flatten(2)
-        weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)  # (B, positions of prior, positions of pooled)
-        return (value @ weights.transpose(1, 2)).view_as(prior)
