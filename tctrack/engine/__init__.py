@@ -1,0 +1,1 @@
+"""Running and judging trackers: metrics, benchmarks, latency, reports, training."""
