@@ -1,0 +1,1 @@
+"""Benchmark sequences and training clips."""
