@@ -154,7 +154,8 @@ class AttentionIntegrate(nn.Module):
         key = self.key_conv(pooled).flatten(2)
         value = self.value_conv(pooled).flatten(2)
         weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)  # (B, positions of prior, positions of pooled)
-        return (value @ weights.transpose(1, 2)).view_as(prior)
+        integrated: Tensor = value @ weights.transpose(1, 2)
+        return integrated.view_as(prior)
 
 
 class AttentionTAdaConv2d(OnlineTAdaConv2d):

@@ -1,0 +1,53 @@
+"""Square crops about a target."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tctrack.types import FloatArray, Frame
+
+
+def context_side(w: float, h: float) -> float:
+    """Return the side of the square that shows a target of ``w × h`` with its context, half its perimeter's mean."""
+    context = (w + h) / 2
+    return math.sqrt((w + context) * (h + context))
+
+
+def crop_square(
+    frame: Frame, centre: tuple[float, float], side: int, output_side: int, fill: NDArray[np.uint8]
+) -> Frame:
+    """Cut a square about ``centre`` and resize it bilinearly.
+
+    The result equals that of padding the whole frame with ``fill`` first, but only the square is ever copied.
+
+    Args:
+        frame: ``(H, W, 3)`` uint8 BGR.
+        centre: x, y in frame pixels.
+        side: side of the square in frame pixels, at least 1.
+        output_side: side of the result.
+        fill: colour of what lies outside the frame, 3 × uint8 BGR.
+
+    Returns:
+        ``(output_side, output_side, 3)`` uint8 BGR.
+    """
+    left, top = (math.floor(position - (side + 1) / 2 + 0.5) for position in centre)
+    height, width = frame.shape[:2]
+    right, bottom = left + side, top + side
+    square = frame[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    if left < 0 or top < 0 or right > width or bottom > height:
+        visible, square = square, np.empty((side, side, 3), np.uint8)
+        square[:] = fill
+        y, x = max(-top, 0), max(-left, 0)
+        square[y : y + visible.shape[0], x : x + visible.shape[1]] = visible
+    resized: Frame = cv2.resize(square, (output_side, output_side), interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+def mean_colour(frame: Frame) -> NDArray[np.uint8]:
+    """Return the mean of each channel of ``(H, W, 3)``, truncated to uint8."""
+    mean: FloatArray = frame.mean((0, 1))
+    return mean.astype(np.uint8)

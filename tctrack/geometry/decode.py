@@ -1,0 +1,93 @@
+"""From response maps to one box: cells, candidate boxes, motion penalties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tctrack.types import FloatArray
+
+
+@dataclass(frozen=True)
+class SearchGrid:
+    """The cells of a response map, spread evenly about the centre of a search crop."""
+
+    size: int
+    """Cells along each side."""
+    stride: int
+    """Search pixels between neighbouring cells."""
+
+    def offsets(self, device: torch.device | None = None) -> Tensor:
+        """Return the cells' points ``(size², 2)``, x then y, row by row, in search pixels from the crop's centre."""
+        line = (torch.arange(self.size, device=device) - (self.size - 1) / 2) * self.stride
+        y, x = torch.meshgrid(line, line, indexing="ij")
+        return torch.stack((x, y), -1).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How far a tracker trusts the network against smooth motion (SiamRPN, CVPR 2018, section 4.3)."""
+
+    penalty_k: float
+    """Strength of the penalty on a change of size or shape."""
+    window_influence: float
+    """Weight of the cosine window against the score, 0 to 1."""
+    lr: float
+    """Rate at which the size follows the chosen box, 0 to 1."""
+
+
+class Choice(NamedTuple):
+    """The candidate that a tracker takes, and the penalty in (0, 1] on its change of size and shape."""
+
+    candidate: NDArray[np.intp]
+    penalty: FloatArray
+
+
+def boxes_from_distances(grid: SearchGrid, near: Tensor, far: Tensor) -> Tensor:
+    """Return boxes from the distances of each cell's point to the edges.
+
+    Args:
+        grid: the cells of the map.
+        near: distances to the left and the top edge ``(B, N, 2)`` in search pixels.
+        far: distances to the right and the bottom edge, likewise.
+
+    Returns:
+        ``(B, N, 4)``: x, y of the box's centre from the crop's centre, width, height, in search pixels.
+    """
+    return torch.cat((grid.offsets(near.device) + (far - near) / 2, near + far), -1)
+
+
+def choose(boxes: FloatArray, scores: FloatArray, size: FloatArray, tracking: Tracking) -> Choice:
+    """Choose a candidate by score, change of size and shape, and distance from the last position.
+
+    Args:
+        boxes: candidates ``(…, N, 4)`` of a square map, as :func:`boxes_from_distances` returns them.
+        scores: ``(…, N)``.
+        size: width and height of the last estimate ``(…, 2)``, in search pixels.
+        tracking: the weights of the three.
+    """
+    w, h = boxes[..., 2], boxes[..., 3]
+    last_w, last_h = size[..., :1], size[..., 1:]
+    size_change = _change(_padded_size(w, h) / _padded_size(last_w, last_h))
+    shape_change = _change((last_w / (last_h + 1e-5)) / (w / (h + 1e-5)))
+    penalty = np.exp(-(shape_change * size_change - 1) * tracking.penalty_k)
+    cosine = np.hanning(round(scores.shape[-1] ** 0.5))
+    window = np.outer(cosine, cosine).ravel()
+    penalised = penalty * scores * (1 - tracking.window_influence) + window * tracking.window_influence
+    candidate = penalised.argmax(-1)
+    return Choice(candidate, np.take_along_axis(penalty, candidate[..., None], -1)[..., 0])
+
+
+def _change(ratio: FloatArray) -> FloatArray:
+    return np.maximum(ratio, 1 / (ratio + 1e-5))
+
+
+def _padded_size(w: FloatArray, h: FloatArray) -> FloatArray:
+    padding = (w + h) / 2
+    root: FloatArray = np.sqrt((w + padding) * (h + padding))
+    return root

@@ -1,0 +1,1 @@
+"""Tracking networks: TCTrack, TCTrack++ and the compact default."""

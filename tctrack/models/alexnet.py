@@ -1,0 +1,54 @@
+"""TAda-AlexNet: AlexNet without padding, with Online-TAdaConv in its last two convolutions (TCTrack, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from tctrack.ops.online_tadaconv import AttentionTAdaConv2d, OnlineTAdaConv2d, WindowTAdaConv2d
+
+Calibration = Literal["window", "attention"]
+CALIBRATIONS: dict[Calibration, type[OnlineTAdaConv2d]] = {
+    "window": WindowTAdaConv2d,
+    "attention": AttentionTAdaConv2d,
+}
+STRIDE = 8
+
+
+class TAdaAlexNet(nn.Module):
+    """BGR images 0–255 to features at stride 8: 127 → 6, 287 → 26 cells along a side.
+
+    Args:
+        calibration: ``window`` for TCTrack's Online-TAdaConv, ``attention`` for TCTrack++'s.
+        channels: of the five convolutions.
+    """
+
+    def __init__(
+        self, calibration: Calibration, channels: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
+    ) -> None:
+        super().__init__()
+        c1, c2, c3, c4, c5 = channels
+        adaptive = CALIBRATIONS[calibration]
+        self.block1 = nn.Sequential(nn.Conv2d(3, c1, 11, 2), nn.BatchNorm2d(c1), nn.MaxPool2d(3, 2), nn.ReLU())
+        self.block2 = nn.Sequential(nn.Conv2d(c1, c2, 5), nn.BatchNorm2d(c2), nn.MaxPool2d(3, 2), nn.ReLU())
+        self.block3 = nn.Sequential(nn.Conv2d(c2, c3, 3), nn.BatchNorm2d(c3), nn.ReLU())
+        self.temporalconv1 = adaptive(c3, c4, 3)
+        self.b_f1 = nn.Sequential(nn.BatchNorm2d(c4), nn.ReLU())
+        self.temporalconv2 = adaptive(c4, c5, 3)
+        self.b_f2 = nn.BatchNorm2d(c5)
+
+    def run(self, clip: Tensor, caches: Sequence[Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Map frames ``(B, T, 3, H, W)`` that follow ``caches`` (None: a new stream).
+
+        Returns:
+            the features ``(B, T, C, H/8, W/8)`` and the caches of the two Online-TAdaConv.
+        """
+        first, second = caches if caches is not None else (None, None)
+        time = clip.shape[:2]
+        x = self.block3(self.block2(self.block1(clip.flatten(0, 1))))
+        adapted, first = self.temporalconv1.run(x.unflatten(0, time), first)
+        x = self.b_f1(adapted.flatten(0, 1))
+        adapted, second = self.temporalconv2.run(x.unflatten(0, time), second)
+        return self.b_f2(adapted.flatten(0, 1)).unflatten(0, time), (first, second)

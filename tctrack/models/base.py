@@ -1,0 +1,69 @@
+"""What every tracking network offers to trackers, training and export."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from tctrack.geometry.decode import Tracking
+
+
+class TemporalState(NamedTuple):
+    """What a network remembers of a batch of targets; its size never changes."""
+
+    template: Tensor
+    """Features of the templates."""
+    caches: tuple[Tensor, ...]
+    """Context of each Online-TAdaConv, batch first."""
+    memory: Tensor
+    """Temporal knowledge of the similarity maps, batch first."""
+
+
+class ModelConfig(Protocol):
+    """The part of a network's configuration that a tracker reads."""
+
+    @property
+    def template_size(self) -> int:
+        """Side of the template crop in pixels; it shows the target's context once."""
+
+    @property
+    def search_size(self) -> int:
+        """Side of the search crop in pixels, at the template's scale."""
+
+    @property
+    def tracking(self) -> Tracking:
+        """The tracker's settings that suit this network."""
+
+
+class TrackingModel(nn.Module):
+    """A network that follows targets through streams; one class for training and tracking.
+
+    Images are BGR, float32, 0–255. A batch holds one target each; the state is passed in and out, never kept.
+    """
+
+    config: ModelConfig
+
+    def start(self, template: Tensor, search: Tensor) -> TemporalState:
+        """Begin streams: templates ``(B, 3, Z, Z)`` and first search crops ``(B, 3, X, X)``."""
+        raise NotImplementedError
+
+    def step(self, search: Tensor, state: TemporalState) -> tuple[Any, TemporalState]:
+        """Locate the targets in the next search crops ``(B, 3, X, X)``; maps are ``(B, C, H, W)``."""
+        raise NotImplementedError
+
+    def forward(self, template: Tensor, clip: Tensor) -> Any:
+        """Locate the targets in every frame of clips ``(B, T, 3, X, X)`` that start streams.
+
+        The maps, ``(B, T, C, H, W)``, are those of :meth:`start` on the first frame and :meth:`step` on the others.
+        """
+        raise NotImplementedError
+
+    def decode(self, outputs: Any) -> tuple[Tensor, Tensor]:
+        """Turn maps into candidate boxes.
+
+        Returns:
+            boxes ``(B, N, 4)``: x, y of the centre from the crop's centre, width, height, in search pixels;
+            scores ``(B, N)``.
+        """
+        raise NotImplementedError

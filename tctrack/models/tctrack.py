@@ -1,0 +1,149 @@
+"""TCTrack (CVPR 2022) and TCTrack++ (TPAMI 2023): one network, two configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tctrack.geometry.decode import SearchGrid, Tracking, boxes_from_distances
+from tctrack.models.alexnet import STRIDE, Calibration, TAdaAlexNet
+from tctrack.models.attrans import ATTrans, to_tokens
+from tctrack.models.base import TemporalState, TrackingModel
+from tctrack.ops.correlation import depthwise_correlation
+
+
+@dataclass(frozen=True)
+class TCTrackConfig:
+    """Architecture of :class:`TCTrack`: by default TCTrack's; ``configs/model/tctrack_pp.yaml`` makes it TCTrack++."""
+
+    template_size: int = 127
+    """Side of the template crop in pixels; it shows the target's context once."""
+    search_size: int = 287
+    """Side of the search crop in pixels, at the template's scale."""
+    calibration: Calibration = "window"
+    """How Online-TAdaConv calibrates: by a window of descriptors (TCTrack) or an attended prior (TCTrack++)."""
+    trunk_channels: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
+    """Channels of the trunk's convolutions."""
+    dim: int = 192
+    """Channels of the similarity maps, the memory and AT-Trans."""
+    heads: int = 6
+    """Attention heads."""
+    feedforward: int = 384
+    """Hidden width of the decoder's MLPs."""
+    head_channels: tuple[int, ...] = (192, 192, 192, 192)
+    """Channels of the convolutions of the two heads."""
+    released_layout: bool = False
+    """Reproduce the memory layout that the released weights were trained with."""
+    tracking: Tracking = Tracking(penalty_k=0.0595, window_influence=0.43985, lr=0.3148)  # noqa: RUF009
+    """The tracker's settings."""
+
+    @property
+    def grid(self) -> SearchGrid:
+        """The cells of the output maps: every second position of the template in the search features."""
+        positions = (self.search_size - self.template_size) // STRIDE + 1
+        return SearchGrid((positions + 1) // 2, 2 * STRIDE)
+
+
+class TCTrackOutputs(NamedTuple):
+    """Maps over the search crop's cells, ``(B, C, H, W)`` (``(B, T, C, H, W)`` for clips)."""
+
+    loc: Tensor
+    """tanh of the distances to the left, right, top, bottom edges, in half search crops; 4 channels."""
+    cls1: Tensor
+    """Logits of background and target; 2 channels."""
+    cls2: Tensor
+    """Nearness to the target's centre; 1 channel."""
+
+
+class Grader(nn.Module):
+    """Similarity maps, AT-Trans and the heads."""
+
+    def __init__(self, config: TCTrackConfig) -> None:
+        super().__init__()
+        features = config.trunk_channels[-1]
+        self.conv1, self.conv2 = _reduction(features, config.dim), _reduction(features, config.dim)
+        self.transformer = ATTrans(config.dim, config.heads, config.feedforward, released_layout=config.released_layout)
+        narrow = config.head_channels[-1]
+        self.convloc = _tower(config.dim, config.head_channels).append(nn.Conv2d(narrow, 4, 3, padding=1))
+        self.convcls = _tower(config.dim, config.head_channels)
+        self.cls1 = nn.Conv2d(narrow, 2, 3, padding=1)
+        self.cls2 = nn.Conv2d(narrow, 1, 3, padding=1)
+
+    def run(self, features: Tensor, template: Tensor, memory: Tensor | None) -> tuple[TCTrackOutputs, Tensor]:
+        """Grade the features ``(B, T, C, H, W)`` of frames that follow ``memory`` (None: a new stream).
+
+        The first frame of a stream gives the memory its initial value, and is graded with it, but not written into it.
+        """
+        batch, length = features.shape[:2]
+        similarity = depthwise_correlation(features.flatten(0, 1), template.repeat_interleave(length, 0))
+        fresh = memory is None
+        if memory is None:
+            memory = self.conv1(similarity[::length])
+        refined = []
+        for frame in self.conv2(similarity).unflatten(0, (batch, length)).unbind(1):
+            output, written = self.transformer(frame, memory)
+            memory, fresh = memory if fresh else written, False
+            refined.append(output)
+        x = torch.stack(refined, 1).flatten(0, 1)
+        scores = self.convcls(x)
+        maps: tuple[Tensor, ...] = (self.convloc(x), self.cls1(scores), self.cls2(scores))
+        return TCTrackOutputs(*(each.view(batch, length, *each.shape[1:]) for each in maps)), memory
+
+
+class TCTrack(TrackingModel):
+    """TCTrack and TCTrack++; see :class:`TrackingModel` for its use."""
+
+    def __init__(self, config: TCTrackConfig) -> None:
+        super().__init__()
+        self.config: TCTrackConfig = config
+        self.backbone = TAdaAlexNet(config.calibration, config.trunk_channels)
+        self.grader = Grader(config)
+
+    def start(self, template: Tensor, search: Tensor) -> TemporalState:
+        """Begin streams: templates ``(B, 3, 127, 127)`` and first search crops ``(B, 3, 287, 287)``."""
+        return self._run(self._template(template), search[:, None], None)[1]
+
+    def step(self, search: Tensor, state: TemporalState) -> tuple[TCTrackOutputs, TemporalState]:
+        """Locate the targets in the next search crops ``(B, 3, 287, 287)``; maps are ``(B, C, 11, 11)``."""
+        outputs, state = self._run(state.template, search[:, None], state)
+        return TCTrackOutputs(*(output[:, 0] for output in outputs)), state
+
+    def forward(self, template: Tensor, clip: Tensor) -> TCTrackOutputs:
+        """Locate the targets in clips ``(B, T, 3, 287, 287)`` that start streams; maps are ``(B, T, C, 11, 11)``."""
+        return self._run(self._template(template), clip, None)[0]
+
+    def decode(self, outputs: TCTrackOutputs) -> tuple[Tensor, Tensor]:
+        """Turn maps into candidate boxes ``(B, 121, 4)`` and scores ``(B, 121)``; see :class:`TrackingModel`."""
+        loc = to_tokens(outputs.loc)
+        loc = loc.where(loc < 1, 0.99).where(loc > -1, -0.99)
+        distances = torch.atanh(loc) * (self.config.search_size // 2)
+        boxes = boxes_from_distances(self.config.grid, distances[..., 0::2], distances[..., 1::2])
+        boxes = torch.cat((boxes[..., :2], boxes[..., 2:].clamp(min=1)), -1)
+        target = outputs.cls1.softmax(1)[:, 1].flatten(1)
+        return boxes, (target + outputs.cls2.flatten(1)) / 2
+
+    def _template(self, template: Tensor) -> Tensor:
+        return self.backbone.run(template[:, None])[0][:, 0]
+
+    def _run(self, template: Tensor, clip: Tensor, state: TemporalState | None) -> tuple[TCTrackOutputs, TemporalState]:
+        features, caches = self.backbone.run(clip, state.caches if state is not None else None)
+        outputs, memory = self.grader.run(features, template, state.memory if state is not None else None)
+        return outputs, TemporalState(template, caches, memory)
+
+
+def _reduction(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, 2, 1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()
+    )
+
+
+def _tower(in_channels: int, widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += nn.Conv2d(in_channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()
+        in_channels = width
+    return nn.Sequential(*layers)
