@@ -1,9 +1,12 @@
-"""Trackers by name."""
+"""Trackers by name. The module of a tracker is imported when the first one is built, so that naming them costs nothing."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from typing import Any
 
+from tctrack.errors import ConfigError, DependencyError
 from tctrack.registry import Registry
 from trackers.base import Tracker
 
@@ -14,8 +17,37 @@ TRACKERS: Registry[Tracker] = Registry("tracker")
 def build_tracker(name: str, **options: Any) -> Tracker:
     """Build a registered tracker.
 
+    Args:
+        name: one of ``TRACKERS``.
+        options: keyword arguments of that tracker's factory, such as ``weights=`` and ``device=``.
+
     Raises:
-        ConfigError: no tracker has this name.
+        ConfigError: no tracker has this name, or this one does not take these options.
         DependencyError: the tracker needs an OpenCV build, package or model file that is not there.
     """
     return TRACKERS[name](**options)
+
+
+def _register(name: str, module: str, factory: str, **preset: Any) -> None:
+    @TRACKERS.register(name)
+    def build(**options: Any) -> Tracker:
+        try:
+            function = getattr(importlib.import_module(module), factory)
+        except ModuleNotFoundError as error:
+            raise DependencyError(
+                f"tracker '{name}' needs the package '{error.name}'; pip install 'tctrack-uav[headless]'"
+            ) from None
+        arguments = preset | options
+        try:
+            inspect.signature(function).bind(**arguments)
+        except TypeError as error:
+            raise ConfigError(f"tracker '{name}': {error}") from None
+        tracker: Tracker = function(**arguments)
+        return tracker
+
+
+for _model in ("tctrack-lite", "tctrack", "tctrack++"):
+    _register(_model, "trackers.siamese", "build_siamese", model=_model)
+for _kind in ("mil", "nano", "csrt", "kcf"):
+    _register(_kind, "trackers.opencv", f"build_{_kind}")
+_register("static", "trackers.static", "StaticTracker")
