@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -41,6 +41,7 @@ _CONVNEXT_SIZES: dict[str, dict[str, Any]] = {
     "small": {"depths": (3, 3, 27, 3), "widths": (96, 192, 384, 768), "head_dim": 48},
     "base": {"depths": (3, 3, 27, 3), "widths": (128, 256, 512, 1024), "head_dim": 64},
 }
+_CONVNEXT_VERSIONS: dict[str, Literal[0, 1, 2]] = {"convnext": 0, "tadaconvnext": 1, "tadaconvnextv2": 2}
 
 
 def _resnet(base: dict[str, Any], **options: Any) -> ResNet:
@@ -52,7 +53,7 @@ for _name, _options in _RESNETS.items():
 for _name, _options in _SLOWFASTS.items():
     BACKBONES.register(_name)(functools.partial(SlowFast, **_options))
 for _size, _options in _CONVNEXT_SIZES.items():
-    for _version, _name in enumerate(("convnext", "tadaconvnext", "tadaconvnextv2")):
+    for _name, _version in _CONVNEXT_VERSIONS.items():
         BACKBONES.register(f"{_name}_{_size}")(functools.partial(ConvNeXt, version=_version, **_options))
 
 

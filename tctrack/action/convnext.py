@@ -97,7 +97,7 @@ class Block(nn.Module):
         normed = self.norm(y.movedim(1, -1))
         if self.norm_avgpool is not None:
             normed = normed + self.norm_avgpool(F.avg_pool3d(y, (3, 1, 1), 1, (1, 0, 0)).movedim(1, -1))
-        change = self.gamma * self.pwconv2(self.activation(self.pwconv1(normed)))
+        change: Tensor = self.gamma * self.pwconv2(self.activation(self.pwconv1(normed)))
         return x + change.movedim(-1, 1)
 
 

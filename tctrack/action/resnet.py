@@ -143,7 +143,8 @@ class Bottleneck(nn.Module):
         x = F.relu(x)
         if self.t is not None:
             x = F.relu(self.t_bn(self.t(x) if self.t_rf is None else self.t(x, self.t_rf(x))))
-        return self.c_bn(self.c(x))
+        expanded: Tensor = self.c_bn(self.c(x))
+        return expanded
 
 
 def _conv(inputs: int, outputs: int, kernel: tuple[int, int, int], stride: int = 1) -> nn.Conv3d:

@@ -255,9 +255,9 @@ class AdaptiveConv(nn.Module):
             plain.bias is not None,
             calibrate,
         )
-        self.conv.weight = nn.Parameter(plain.weight.detach()[None, None].clone())
+        self.conv.weight = nn.Parameter(plain.weight.detach()[None, None].clone(), plain.weight.requires_grad)
         if plain.bias is not None:
-            self.conv.bias = nn.Parameter(plain.bias.detach()[None, None].clone())
+            self.conv.bias = nn.Parameter(plain.bias.detach()[None, None].clone(), plain.bias.requires_grad)
         self.route = RouteFunction(
             plain.in_channels, self.conv.calibrated_channels, ratio=ratio, kernels=kernels, causal=causal
         ).to(plain.weight)
