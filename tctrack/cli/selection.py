@@ -1,0 +1,119 @@
+"""Trackers and launchers as named on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tctrack.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tctrack.engine.benchmark import Launcher, TrackerFactory
+    from tctrack.engine.latency import OnlineTracker
+    from tctrack.types import Frame, TrackResult
+
+
+def parse_tracker(text: str) -> tuple[str, TrackerFactory]:
+    """Split ``NAME[,key=value…]`` or ``module:Class[,key=value…]`` into a label and a picklable factory.
+
+    ``label=`` names the results; the other keys are the tracker's options.
+
+    Raises:
+        ConfigError: an option has no ``=``.
+    """
+    name, *pairs = text.split(",")
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"option '{pair}' of tracker '{name}' must look like key=value")
+        options[key] = yaml.safe_load(value)
+    label = str(options.pop("label", name.rpartition(":")[2]))
+    return label, functools.partial(make_tracker, name, **options)
+
+
+def parse_trackers(texts: Sequence[str]) -> dict[str, TrackerFactory]:
+    """Parse several trackers, and build each once, so that a mistake shows before the first sequence.
+
+    Raises:
+        ConfigError: two trackers have the same label, or one cannot be built.
+        DependencyError: a tracker needs something that is not there.
+    """
+    factories: dict[str, TrackerFactory] = {}
+    for text in texts:
+        label, factory = parse_tracker(text)
+        if label in factories:
+            raise ConfigError(f"two trackers are called '{label}'; give one of them ,label=NAME")
+        factory()
+        factories[label] = factory
+    return factories
+
+
+def make_tracker(name: str, **options: Any) -> OnlineTracker:
+    """Build a registered tracker, or an instance of ``module:Class`` with got10k's two methods.
+
+    Raises:
+        ConfigError: there is no such tracker, module or class, or it does not take the options.
+    """
+    module_name, separator, class_name = name.partition(":")
+    try:
+        if not separator:
+            from trackers import build_tracker
+
+            return build_tracker(name, **options)
+        return Got10kTracker(getattr(importlib.import_module(module_name), class_name)(**options))
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"cannot load tracker '{name}': {error}") from None
+    except TypeError as error:
+        raise ConfigError(f"tracker '{name}' does not take these options: {error}") from None
+
+
+class Got10kTracker:
+    """A tracker written for the got10k toolkit: ``init(image, box)`` and ``update(image) -> box`` on RGB PIL images."""
+
+    def __init__(self, tracker: Any) -> None:
+        self._tracker = tracker
+
+    def init(self, frame: Frame, box: Sequence[float]) -> None:
+        """Start on a frame with the target's box."""
+        import numpy as np
+
+        self._tracker.init(_to_image(frame), np.asarray(box, np.float64))
+
+    def update(self, frame: Frame) -> TrackResult:
+        """Find the target in the next frame."""
+        from tctrack.types import Box, TrackResult
+
+        return TrackResult(Box(*(float(value) for value in self._tracker.update(_to_image(frame)))))
+
+
+def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of :func:`make_launcher`."""
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="worker processes (default: 1, in this one)"
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker (default: 1)")
+    parser.add_argument("--launcher", choices=("local", "ray"), default="local", help="where to run (default: local)")
+    parser.add_argument("--ray-address", default="auto", metavar="HOST:PORT", help="Ray cluster (default: auto)")
+
+
+def make_launcher(args: argparse.Namespace) -> Launcher:
+    """Return the launcher that the options ask for."""
+    from tctrack.engine.benchmark import in_process, in_processes, on_ray
+
+    if args.launcher == "ray":
+        return functools.partial(on_ray, address=args.ray_address, threads=args.threads)
+    if args.workers == 1:
+        return functools.partial(in_process, threads=args.threads)
+    return functools.partial(in_processes, workers=args.workers, threads=args.threads)
+
+
+def _to_image(frame: Frame) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(frame[:, :, ::-1])

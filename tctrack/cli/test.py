@@ -1,0 +1,128 @@
+"""Run trackers over a benchmark: one-pass evaluation.
+
+Boxes go to DIR/DATASET/TRACKER/SEQUENCE.txt, the layout that the field's toolkits read, times in seconds beside them.
+Each file appears whole; with --resume a run that was stopped goes on where it was. A sequence on which a tracker fails
+leaves its traceback in DIR/DATASET/TRACKER/errors and does not stop the rest.
+
+TRACKER is a name of this project with options, NAME[,key=value...], or module:Class[,key=value...] for a class with
+got10k's two methods, init(image, box) and update(image). The option label= names its results.
+
+With --realtime, frames arrive at --fps and do not wait: the tracker takes the newest one, and each true box is scored
+with the newest finished result. Results go to TRACKER@30fps, and are shown beside the offline ones.
+
+Examples:
+  tctrack test --dataset DTB70 --root data/DTB70 --tracker tctrack-lite mil --results results --workers 4
+  tctrack test --dataset UAV123@10fps --root data --tracker tctrack-lite,weights=my.safetensors,label=mine --results r
+  tctrack test --dataset folder --root my_videos --tracker mymodule:MyTracker --results results --resume
+  tctrack test --dataset DTB70 --root data/DTB70 --tracker tctrack-lite --results results --realtime --latency 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
+from tctrack.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tctrack.engine.benchmark import Job, Outcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="benchmark; 'tctrack datasets' lists them")
+    parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the benchmark")
+    parser.add_argument("--tracker", required=True, nargs="+", metavar="TRACKER", help="trackers to run")
+    parser.add_argument("--results", required=True, type=Path, metavar="DIR", help="folder of the results")
+    parser.add_argument("--sequences", nargs="+", default=(), metavar="SEQ", help="only these sequences")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="runs of each sequence, seeded 1 to N")
+    parser.add_argument("--resume", action="store_true", help="keep the results that are there, and run the rest")
+    parser.add_argument("--realtime", action="store_true", help="frames arrive at --fps and do not wait")
+    parser.add_argument("--fps", type=float, default=30, metavar="F", help="frames a second (default: 30)")
+    parser.add_argument(
+        "--latency",
+        metavar="MS",
+        help="with --realtime: milliseconds a frame, or 'recorded' for the times of the offline results; measured here "
+        "when not given",
+    )
+    add_launch_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; 1 means that a tracker failed on a sequence."""
+    from tqdm import tqdm
+
+    from tctrack.data.benchmarks import load_benchmark
+    from tctrack.engine.benchmark import failures, plan, run_jobs
+    from tctrack.engine.evaluation import evaluate, format_table
+    from tctrack.engine.results import find_runs
+
+    found = load_benchmark(args.dataset, args.root, args.sequences)
+    if found.missing and not args.sequences:
+        print(_missing_line(found.benchmark.name, len(found.sequences), found.missing), file=sys.stderr)
+    if args.repeat < 1:
+        raise ConfigError(f"--repeat {args.repeat} runs nothing; give at least 1")
+    folder = args.results / found.benchmark.name
+    jobs = plan(folder, parse_trackers(args.tracker), found.sequences, args.repeat)
+    if args.realtime:
+        jobs = _in_real_time(jobs, args.fps, args.latency)
+    names = list(dict.fromkeys(job.tracker for job in jobs))
+
+    outcomes: list[Outcome] = []
+    with tqdm(total=len(jobs), unit="seq", disable=None) as bar:
+        for outcome in run_jobs(jobs, make_launcher(args), args.resume):
+            outcomes.append(outcome)
+            bar.set_postfix_str(f"{outcome.job.tracker}: {_running_score(outcomes, outcome.job.tracker)}")
+            bar.update()
+
+    failed = failures(outcomes)
+    offline = [name.partition("@")[0] for name in names] if args.realtime else []
+    shown = [name for name in dict.fromkeys([*offline, *names]) if any((folder / name).glob("*.txt"))]
+    if shown and not found.benchmark.withheld:
+        everywhere = all(find_runs(folder / name, seq.name) for name in shown for seq in found.sequences)
+        print(format_table(evaluate(found, args.results, shown, "otb", partial=not everywhere)))
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _missing_line(dataset: str, count: int, missing: tuple[str, ...]) -> str:
+    names = ", ".join(missing[:8]) + (" ..." if len(missing) > 8 else "")
+    return f"{dataset}: {count} sequences found, {len(missing)} missing: {names}"
+
+
+def _in_real_time(jobs: list[Job], fps: float, latency: str | None) -> list[Job]:
+    """Turn offline jobs into real-time ones, whose results have folders of their own."""
+    from tctrack.engine.benchmark import RealTime
+    from tctrack.engine.results import read_run
+
+    suffix = f"@{fps:g}fps"
+    seconds: float | None = None
+    if latency not in (None, "recorded"):
+        try:
+            seconds = float(latency) / 1000
+        except ValueError:
+            raise ConfigError(f"--latency {latency} is neither milliseconds nor 'recorded'") from None
+        suffix += f"-{latency}ms"
+    elif latency:
+        suffix += "-recorded"
+    online = []
+    for job in jobs:
+        rate = RealTime(fps, seconds)
+        if latency == "recorded":
+            times = read_run(job.path, len(job.sequence)).seconds if job.path.is_file() else None
+            if times is None:
+                raise ConfigError(f"no recorded times for {job.path}; run the tracker without --realtime first")
+            rate = RealTime(fps, times.tolist())
+        name = job.tracker + suffix
+        online.append(replace(job, tracker=name, path=job.path.parent.parent / name / job.path.name, real_time=rate))
+    return online
+
+
+def _running_score(outcomes: list[Outcome], tracker: str) -> str:
+    scores = [outcome.scores().success_auc for outcome in outcomes if outcome.run and outcome.job.tracker == tracker]
+    return f"AUC {sum(scores) / len(scores):.3f} (otb)" if scores else "failed"

@@ -1,0 +1,44 @@
+"""Print success AUC and precision@20 (protocol otb) over the development set of 16 sequences.
+
+python tools/devset.py tctrack-lite nano,model=PATH,label=NanoTrackV2 mil --workers 2
+python tools/devset.py tctrack-lite --weights runs/lite/last.pt --workers 2
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
+from tctrack.data.benchmarks import load_benchmark
+from tctrack.data.sequences import BenchmarkSequence
+from tctrack.engine.benchmark import score_trackers
+from tctrack.engine.metrics import mean_scores
+
+
+def development_set(data: Path) -> list[BenchmarkSequence]:
+    parts = (("UAV123_10fps", "benchmarks"), ("DTB70", "benchmarks"), ("folder", "videos"))
+    return [sequence for name, folder in parts for sequence in load_benchmark(name, data / folder).sequences]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tracker", nargs="+", help="NAME[,key=value...], as of 'tctrack test'")
+    parser.add_argument("--weights", metavar="FILE", help="weights of the first tracker")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), metavar="DIR")
+    add_launch_arguments(parser)
+    args = parser.parse_args()
+    if args.weights:
+        args.tracker[0] += f",weights={args.weights}"
+
+    scores = score_trackers(parse_trackers(args.tracker), development_set(args.data), make_launcher(args))
+    names = list(next(iter(scores.values())))
+    print("success AUC / precision@20 (otb)  ", *(f"{tracker:>14}" for tracker in scores))
+    for name in sorted(names):
+        print(f"{name:34}", *(f"{s[name].success_auc:7.3f}/{s[name].precision_20:.3f} " for s in scores.values()))
+    means = [mean_scores(by_sequence.values()) for by_sequence in scores.values()]
+    print(f"{f'mean of {len(names)}':34}", *(f"{mean.success_auc:7.3f}/{mean.precision_20:.3f} " for mean in means))
+
+
+if __name__ == "__main__":
+    main()
