@@ -33,7 +33,8 @@ class _Attention(nn.MultiheadAttention):
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:  # type: ignore[override]
         """Let ``query`` attend to ``source``."""
-        return super().forward(query, source, source, need_weights=False)[0]
+        output: Tensor = super().forward(query, source, source, need_weights=False)[0]
+        return output
 
 
 class TemporalInformationFilter(nn.Module):
@@ -53,7 +54,8 @@ class TemporalInformationFilter(nn.Module):
         pooled = self.conv2(y).mean((-2, -1), keepdim=True)
         weight = self.linear2(self.dropout(F.relu(self.linear1(pooled))))
         gate = self.conv1(torch.cat((x, y), 1))
-        return x + self.gamma * (gate * weight) * x
+        filtered: Tensor = x + self.gamma * (gate * weight) * x
+        return filtered
 
 
 class EncoderLayer(nn.Module):

@@ -18,14 +18,18 @@ from tctrack.ops.correlation import depthwise_correlation
 
 @dataclass(frozen=True)
 class TCTrackConfig:
-    """Architecture of :class:`TCTrack`: by default TCTrack's; ``configs/model/tctrack_pp.yaml`` makes it TCTrack++."""
+    """Architecture of :class:`TCTrack`; ``configs/model`` holds what tells TCTrack from TCTrack++."""
 
+    calibration: Calibration
+    """How Online-TAdaConv calibrates: by a window of descriptors (TCTrack) or an attended prior (TCTrack++)."""
+    head_channels: tuple[int, ...]
+    """Channels of the convolutions of the two heads."""
+    tracking: Tracking
+    """The tracker's settings."""
     template_size: int = 127
     """Side of the template crop in pixels; it shows the target's context once."""
     search_size: int = 287
     """Side of the search crop in pixels, at the template's scale."""
-    calibration: Calibration = "window"
-    """How Online-TAdaConv calibrates: by a window of descriptors (TCTrack) or an attended prior (TCTrack++)."""
     trunk_channels: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
     """Channels of the trunk's convolutions."""
     dim: int = 192
@@ -34,12 +38,8 @@ class TCTrackConfig:
     """Attention heads."""
     feedforward: int = 384
     """Hidden width of the decoder's MLPs."""
-    head_channels: tuple[int, ...] = (192, 192, 192, 192)
-    """Channels of the convolutions of the two heads."""
     released_layout: bool = False
     """Reproduce the memory layout that the released weights were trained with."""
-    tracking: Tracking = Tracking(penalty_k=0.0595, window_influence=0.43985, lr=0.3148)  # noqa: RUF009
-    """The tracker's settings."""
 
     @property
     def grid(self) -> SearchGrid:

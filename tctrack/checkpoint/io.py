@@ -1,0 +1,87 @@
+"""Files of weights: reading without running code, writing without leaving half a file."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tctrack.errors import CheckpointError, OutputError
+
+
+class Checkpoint(NamedTuple):
+    """Weights by key, and what the file says about them."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a .safetensors file, or a PyTorch file that holds tensors and plain values only.
+
+    Weights may sit under ``state_dict``, and their keys may start with ``module.``; the plain values beside them become
+    metadata.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, would run code, or holds no weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint '{path}'; give a .safetensors or .pth file")
+    try:
+        content, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged file can raise almost anything, in zip, pickle or tensor code
+        raise CheckpointError(f"cannot read checkpoint '{path}' ({type(error).__name__}); fetch it again") from None
+    tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"checkpoint '{path}' holds no weights; give a file with a state dict")
+    return Checkpoint(tensors, metadata)
+
+
+def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a .safetensors file; a file of that name is replaced only by a whole one.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            whole = Path(folder) / path.name
+            whole.write_bytes(save(tensors, checkpoint.metadata))
+            whole.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}; choose another file") from None
+
+
+def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def _read_pickle(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"checkpoint '{path}' is damaged, or holds more than tensors and plain values, which could run code; "
+            "save its state dict alone"
+        ) from None
+    if not isinstance(content, Mapping):
+        return {}, {}
+    nested = content.get("state_dict")
+    if not isinstance(nested, Mapping):
+        return content, {}
+    plain = {key: value for key, value in content.items() if isinstance(value, (str, int, float))}
+    return nested, {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in plain.items()}

@@ -1,0 +1,121 @@
+"""From files to networks and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from tctrack.checkpoint.convert import Conversion, convert_released
+from tctrack.checkpoint.io import Checkpoint, read_checkpoint, write_checkpoint
+from tctrack.errors import CheckpointError, ConfigError, DependencyError, suggest
+from tctrack.models.base import TrackingModel
+from tctrack.models.build import MODELS, build_model
+
+#: Folder of the weights that ship with the package.
+SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+log = logging.getLogger(__name__)
+
+
+def load_model(name: str | Path, weights: str | Path | None = None, device: str = "cpu") -> TrackingModel:
+    """Load a trained network for tracking.
+
+    Args:
+        name: a registered network (``tctrack-lite``, ``tctrack``, ``tctrack++``), or a checkpoint that names its own.
+        weights: a .safetensors file, or a released .pth file; None for the shipped weights.
+        device: ``cpu``, ``cuda``, …, or ``auto`` for the fastest one there is.
+
+    Returns:
+        the network in evaluation mode, float32.
+
+    Raises:
+        CheckpointError: there is no such network or file, or the file is damaged or does not fit the network.
+        DependencyError: the device is not there.
+    """
+    name = str(name)
+    if name in MODELS:
+        path = Path(weights) if weights is not None else SHIPPED / f"{name}.safetensors"
+        if weights is None and not path.is_file():
+            raise CheckpointError(f"'{name}' has no shipped weights; pass weights=FILE (.safetensors or released .pth)")
+    elif weights is not None or not Path(name).exists():
+        raise CheckpointError(f"no model or checkpoint '{name}'{suggest(name, MODELS)}")
+    else:
+        path = Path(name)
+    place = pick_device(device)
+    (checkpoint, dropped), model = _restore(path)
+    architecture = checkpoint.metadata["architecture"]
+    if name in MODELS and architecture != name:
+        raise CheckpointError(f"checkpoint '{path}' holds '{architecture}', not '{name}'; load it as '{architecture}'")
+    if dropped:
+        log.info("dropped unused keys of %s: %s", path, ", ".join(dropped))
+    return model.to(place).eval()
+
+
+def save_model(path: str | Path, name: str, model: TrackingModel, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a network so that :func:`load_model` can read it.
+
+    Args:
+        path: the .safetensors file.
+        name: the network's name in the registry.
+        model: the network; its weights are stored in their own precision.
+        metadata: more to say about it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    config = json.dumps(dataclasses.asdict(model.config))  # type: ignore[call-overload]
+    about = {**(metadata or {}), "architecture": name, "config": config}
+    write_checkpoint(path, Checkpoint(model.state_dict(), about))
+
+
+def convert_file(source: str | Path, out: str | Path) -> Conversion:
+    """Turn a released checkpoint into a .safetensors file that names its architecture; return what it held.
+
+    Raises:
+        CheckpointError: the file is damaged, or does not fit the network whose keys it has.
+        OutputError: the result cannot be written.
+    """
+    conversion, model = _restore(Path(source))
+    metadata = conversion.checkpoint.metadata
+    save_model(out, metadata["architecture"], model, metadata)
+    return conversion
+
+
+def pick_device(name: str) -> torch.device:
+    """Return a device by name; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        DependencyError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError):  # torch raises any of them, by its build
+        raise DependencyError(f"there is no device '{name}' here; use cpu or auto") from None
+
+
+def _restore(path: Path) -> tuple[Conversion, TrackingModel]:
+    """Build the network that a file describes and give it the file's weights, every one of them."""
+    checkpoint = read_checkpoint(path)
+    conversion = Conversion(checkpoint, ()) if "architecture" in checkpoint.metadata else convert_released(checkpoint)
+    tensors, metadata = conversion.checkpoint
+    try:
+        model = build_model(metadata["architecture"], **json.loads(metadata.get("config", "{}")))
+    except (ConfigError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint '{path}' describes a network that cannot be built: {error}") from None
+    expected = model.state_dict()
+    for key, value in expected.items():
+        if key not in tensors:
+            raise CheckpointError(f"checkpoint '{path}' lacks the weight '{key}'; it may be of another version")
+        if tensors[key].shape != value.shape:
+            found, wanted = tuple(tensors[key].shape), tuple(value.shape)
+            raise CheckpointError(f"checkpoint '{path}': the shape of '{key}' is {found}, not {wanted}")
+    for key in tensors.keys() - expected.keys():
+        raise CheckpointError(f"checkpoint '{path}' has an unknown weight '{key}'; it may be of another version")
+    model.load_state_dict(tensors)
+    return conversion, model

@@ -1,0 +1,165 @@
+"""The Siamese tracker: crop about the last estimate, run the network, choose one of its boxes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tctrack.checkpoint import load_model
+from tctrack.errors import SourceError
+from tctrack.geometry.boxes import check_box
+from tctrack.geometry.crops import context_side, crop_square, mean_colour
+from tctrack.geometry.decode import Tracking, choose
+from tctrack.models.base import TemporalState, TrackingModel
+from tctrack.types import Box, Frame, TrackResult
+
+#: No side of an estimate falls below this, in frame pixels.
+MIN_SIDE = 10
+#: A target that fills more of the frame than this is searched for at its first scale.
+MAX_SHARE = 0.5
+
+
+class TrackerState(NamedTuple):
+    """All that is known of one target; a value, so trackers can be forked and rewound."""
+
+    frame_size: tuple[int, int]
+    """Width and height of the video."""
+    fill: NDArray[np.uint8]
+    """Mean colour of the first frame, which stands for what lies outside."""
+    first_context: int
+    """Side of the first template crop in frame pixels."""
+    centre: tuple[float, float]
+    """x, y of the estimate's centre in frame pixels."""
+    size: tuple[float, float]
+    """Width and height of the estimate in frame pixels."""
+    temporal: TemporalState
+    """The network's state."""
+
+
+class SiameseTracker:
+    """Follows one target with a network; deterministic.
+
+    :meth:`start` and :meth:`step` are pure; :meth:`init`, :meth:`update` and :meth:`reset` keep their state.
+
+    Args:
+        model: a network in evaluation mode, on the device to run on.
+        tracking: its settings; None for the network's own.
+    """
+
+    def __init__(self, model: TrackingModel, tracking: Tracking | None = None) -> None:
+        self.model = model
+        self.tracking = tracking or model.config.tracking
+        self._device = next(model.parameters()).device
+        self._state: TrackerState | None = None
+
+    def init(self, frame: Frame, box: Sequence[float]) -> None:
+        """See :class:`trackers.base.Tracker`."""
+        self._state = self.start(frame, box)
+
+    def update(self, frame: Frame) -> TrackResult:
+        """See :class:`trackers.base.Tracker`."""
+        if self._state is None:
+            raise RuntimeError("call init(frame, box) before update(frame)")
+        result, self._state = self.step(frame, self._state)
+        return result
+
+    def reset(self) -> None:
+        """See :class:`trackers.base.Tracker`."""
+        self._state = None
+
+    @torch.inference_mode()
+    def start(self, frame: Frame, box: Sequence[float]) -> TrackerState:
+        """Return the state of a target at ``box`` (x, y, w, h in frame pixels).
+
+        Raises:
+            SourceError: the frame is not ``(H, W, 3)`` uint8.
+            BoxError: the box is empty, not finite, or outside the frame.
+        """
+        frame_size = _frame_size(frame)
+        x, y, w, h = check_box(box, frame_size)
+        centre = x + (w - 1) / 2, y + (h - 1) / 2
+        fill = mean_colour(frame)
+        context = max(1, round(context_side(w, h)))
+        template = self._crop(frame, centre, context, self.model.config.template_size, fill)
+        search = self._crop(frame, centre, self._search_side(context), self.model.config.search_size, fill)
+        return TrackerState(frame_size, fill, context, centre, (w, h), self.model.start(template, search))
+
+    @torch.inference_mode()
+    def step(self, frame: Frame, state: TrackerState) -> tuple[TrackResult, TrackerState]:
+        """Find the target in the frame after ``state``; return it and the new state.
+
+        Raises:
+            SourceError: the frame is not ``(H, W, 3)`` uint8, or has not the size of the first.
+        """
+        width, height = _frame_size(frame)
+        if (width, height) != state.frame_size:
+            first = "x".join(map(str, state.frame_size))
+            raise SourceError(f"the frame is {width}x{height}, but tracking began at {first}; start anew with init")
+        w, h = state.size
+        fills_frame = w * h > MAX_SHARE * width * height
+        context = state.first_context if fills_frame else context_side(w, h)
+        scale = self.model.config.template_size / context
+        search = self._crop(frame, state.centre, self._search_side(context), self.model.config.search_size, state.fill)
+        outputs, temporal = self.model.step(search, state.temporal)
+
+        boxes, scores = (values[0].double().cpu().numpy() for values in self.model.decode(outputs))
+        candidate, penalty = choose(boxes, scores, np.array((w * scale, h * scale)), self.tracking)
+        dx, dy, new_w, new_h = (float(value) / scale for value in boxes[candidate])
+        score = float(scores[candidate])
+        rate = float(penalty) * score * self.tracking.lr
+        cx, cy = _clip(state.centre[0] + dx, 0, width), _clip(state.centre[1] + dy, 0, height)
+        w = _clip(w * (1 - rate) + new_w * rate, MIN_SIDE, width)
+        h = _clip(h * (1 - rate) + new_h * rate, MIN_SIDE, height)
+        result = TrackResult(Box(cx - w / 2, cy - h / 2, w, h), score)
+        return result, state._replace(centre=(cx, cy), size=(w, h), temporal=temporal)
+
+    def _search_side(self, context: float) -> int:
+        config = self.model.config
+        return max(1, round(context * config.search_size / config.template_size))
+
+    def _crop(
+        self, frame: Frame, centre: tuple[float, float], side: int, output_side: int, fill: NDArray[np.uint8]
+    ) -> Tensor:
+        crop = crop_square(frame, centre, side, output_side, fill)
+        return torch.from_numpy(crop).to(self._device).permute(2, 0, 1)[None].float()
+
+
+def build_siamese(
+    model: str | Path | TrackingModel,
+    weights: str | Path | None = None,
+    device: str = "cpu",
+    penalty_k: float | None = None,
+    window_influence: float | None = None,
+    lr: float | None = None,
+) -> SiameseTracker:
+    """Build the tracker of a network, or of a network's name or checkpoint (see :func:`tctrack.load_model`).
+
+    Args:
+        model: the network, its name, or a checkpoint.
+        weights: its weights, where ``model`` is a name.
+        device: where to load it; a network that is given stays where it is.
+        penalty_k: overrides the network's own setting, like the next two; see :class:`Tracking`.
+        window_influence: likewise.
+        lr: likewise.
+    """
+    network = model if isinstance(model, TrackingModel) else load_model(model, weights, device)
+    given = {"penalty_k": penalty_k, "window_influence": window_influence, "lr": lr}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return SiameseTracker(network, dataclasses.replace(network.config.tracking, **changes))
+
+
+def _frame_size(frame: Frame) -> tuple[int, int]:
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise SourceError(f"a frame must be (H, W, 3) uint8 in BGR order, not {frame.shape} {frame.dtype}")
+    return frame.shape[1], frame.shape[0]
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
