@@ -27,6 +27,9 @@ class OpenCVTracker:
         create: makes the OpenCV object.
     """
 
+    _box: Box
+    _tracker: Any
+
     def __init__(self, create: Callable[[], Any]) -> None:
         self._create = create
         self.reset()
@@ -54,12 +57,12 @@ class OpenCVTracker:
 
     def reset(self) -> None:
         """See :class:`trackers.base.Tracker`."""
-        self._tracker: Any = None
+        self._tracker = None
 
 
 def build_mil() -> OpenCVTracker:
     """Build multiple-instance learning (Babenko et al., CVPR 2009)."""
-    return OpenCVTracker(cv2.TrackerMIL_create)
+    return OpenCVTracker(cv2.TrackerMIL.create)
 
 
 def build_nano(
@@ -75,15 +78,15 @@ def build_nano(
         backbone, head = backbone or _only(weights, "*backbone*.onnx"), head or _only(weights, "*head*.onnx")
     if backbone is None or head is None:
         raise ConfigError(
-            "tracker 'nano' needs its ONNX files: weights=FOLDER (--weights FOLDER) with *backbone*.onnx and *head*.onnx,"
-            " or backbone=FILE and head=FILE; they are at https://github.com/HonglinChu/SiamTrackers"
+            "tracker 'nano' needs its ONNX files: weights=FOLDER (--weights FOLDER) with *backbone*.onnx and"
+            " *head*.onnx, or backbone=FILE and head=FILE; they are at https://github.com/HonglinChu/SiamTrackers"
         )
-    parameters = cv2.TrackerNano_Params()
+    parameters = cv2.TrackerNano.Params()
     parameters.backbone, parameters.neckhead = str(backbone), str(head)
 
     def create() -> Any:
         try:
-            return cv2.TrackerNano_create(parameters)
+            return cv2.TrackerNano.create(parameters)
         except cv2.error:
             raise DependencyError(f"OpenCV cannot read NanoTrack from {backbone} and {head}") from None
 

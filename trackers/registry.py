@@ -1,4 +1,4 @@
-"""Trackers by name. The module of a tracker is imported when the first one is built, so that naming them costs nothing."""
+"""Trackers by name; a tracker's module is imported when the first one is built, so that naming them costs nothing."""
 
 from __future__ import annotations
 

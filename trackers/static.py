@@ -11,6 +11,8 @@ from tctrack.types import Box, Frame, TrackResult
 class StaticTracker:
     """Answers every frame with the box of the first."""
 
+    _box: Box | None
+
     def __init__(self) -> None:
         self.reset()
 
@@ -26,4 +28,4 @@ class StaticTracker:
 
     def reset(self) -> None:
         """See :class:`trackers.base.Tracker`."""
-        self._box: Box | None = None
+        self._box = None
