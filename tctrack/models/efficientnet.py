@@ -1,0 +1,154 @@
+"""EfficientNet-Lite0 to stride 16, with Online-TAdaConv in the depthwise convolutions of its last blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tctrack.ops.online_tadaconv import WindowTAdaConv2d
+
+
+class BlockSpec(NamedTuple):
+    """One inverted residual block: output channels, depthwise kernel side, stride, expansion factor."""
+
+    channels: int
+    kernel_size: int
+    stride: int
+    expansion: int
+
+
+#: Blocks 0–10 of EfficientNet-Lite0 (the rest lies behind stride 16).
+BLOCKS = (
+    BlockSpec(16, 3, 1, 1),
+    BlockSpec(24, 3, 2, 6),
+    BlockSpec(24, 3, 1, 6),
+    BlockSpec(40, 5, 2, 6),
+    BlockSpec(40, 5, 1, 6),
+    BlockSpec(80, 3, 2, 6),
+    BlockSpec(80, 3, 1, 6),
+    BlockSpec(80, 3, 1, 6),
+    BlockSpec(112, 5, 1, 6),
+    BlockSpec(112, 5, 1, 6),
+    BlockSpec(112, 5, 1, 6),
+)
+STEM_CHANNELS = 32
+STRIDE = 16
+BN_EPS = 1e-3
+
+
+class InvertedResidual(nn.Module):
+    """1×1 expansion, depthwise convolution, linear 1×1 projection; a shortcut where the shape allows it.
+
+    With ``centre``, a stride-2 block pads right and bottom only, which puts the cells of the last map in the middle.
+    """
+
+    def __init__(self, in_channels: int, spec: BlockSpec, *, centre: bool, reduction: int | None) -> None:
+        super().__init__()
+        wide = in_channels * spec.expansion
+        half = spec.kernel_size // 2
+        self.expand = nn.Conv2d(in_channels, wide, 1, bias=False) if spec.expansion > 1 else None
+        self.expand_bn = nn.BatchNorm2d(wide, BN_EPS) if spec.expansion > 1 else None
+        self.crop_padding = centre and spec.stride == 2
+        padding = 0 if self.crop_padding else half
+        self.adaptive = reduction is not None
+        self.depthwise: nn.Conv2d | WindowTAdaConv2d
+        if reduction is None:
+            self.depthwise = nn.Conv2d(wide, wide, spec.kernel_size, spec.stride, padding, groups=wide, bias=False)
+        else:
+            self.depthwise = WindowTAdaConv2d(
+                wide, wide, spec.kernel_size, stride=spec.stride, padding=padding, groups=wide, bias=False,
+                reduction=reduction,
+            )  # fmt: skip
+        self.half = half
+        self.depthwise_bn = nn.BatchNorm2d(wide, BN_EPS)
+        self.project = nn.Conv2d(wide, spec.channels, 1, bias=False)
+        self.project_bn = nn.BatchNorm2d(spec.channels, BN_EPS)
+        self.shortcut = spec.stride == 1 and in_channels == spec.channels
+
+    def run(self, clip: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Map ``(B, T, C, H, W)``; return the result and the temporal cache (None for a plain block)."""
+        frames = clip.flatten(0, 1)
+        x = frames
+        if self.expand is not None and self.expand_bn is not None:
+            x = F.relu6(self.expand_bn(self.expand(x)))
+        if self.crop_padding:
+            x = F.pad(x, (self.half - 1, self.half, self.half - 1, self.half))
+        if isinstance(self.depthwise, WindowTAdaConv2d):
+            adapted, cache = self.depthwise.run(x.reshape(*clip.shape[:2], *x.shape[1:]), cache)
+            x = adapted.flatten(0, 1)
+        else:
+            x = self.depthwise(x)
+        x = self.project_bn(self.project(F.relu6(self.depthwise_bn(x))))
+        if self.shortcut:
+            x = x + frames
+        return x.reshape(*clip.shape[:2], *x.shape[1:]), cache
+
+
+class EfficientNetLite(nn.Module):
+    """The trunk: BGR images 0–255 to 112 channels at stride 16; cell ``i`` is centred at pixel ``16 (i + 1/2)``.
+
+    Args:
+        adaptive_blocks: indices of the blocks whose depthwise convolution is an Online-TAdaConv.
+        reduction: bottleneck factor of their temporal convolutions.
+    """
+
+    channels = BLOCKS[-1].channels
+
+    def __init__(self, adaptive_blocks: Sequence[int] = (8, 9, 10), reduction: int = 16) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1, bias=False)
+        self.stem_bn = nn.BatchNorm2d(STEM_CHANNELS, BN_EPS)
+        blocks = []
+        channels, stride = STEM_CHANNELS, 2
+        for index, spec in enumerate(BLOCKS):
+            centre = stride * spec.stride == STRIDE
+            factor = reduction if index in adaptive_blocks else None
+            blocks.append(InvertedResidual(channels, spec, centre=centre, reduction=factor))
+            channels, stride = spec.channels, stride * spec.stride
+        self.blocks = nn.ModuleList(blocks)
+
+    def run(self, clip: Tensor, caches: Sequence[Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Map frames ``(B, T, 3, H, W)`` that follow ``caches`` (None: a new stream) to ``(B, T, 112, H/16, W/16)``.
+
+        Returns:
+            the features and the caches of the adaptive blocks, ``(B, C, 2, 1, 1)`` each.
+        """
+        x = (clip.flip(2) - 127.0) / 128.0
+        x = F.relu6(self.stem_bn(self.stem(x.flatten(0, 1))))
+        x = x.reshape(*clip.shape[:2], *x.shape[1:])
+        remaining = iter(caches) if caches is not None else None
+        updated = []
+        for block in self.blocks:
+            given = next(remaining) if remaining is not None and block.adaptive else None
+            x, cache = block.run(x, given)
+            if cache is not None:
+                updated.append(cache)
+        return x, tuple(updated)
+
+
+def adapt_imagenet_weights(weights: Mapping[str, Tensor], trunk: EfficientNetLite) -> dict[str, Tensor]:
+    """Rename the ImageNet weights of EfficientNet-Lite0 (keys ``_blocks.0._bn1.weight``, …) for a trunk.
+
+    Fresh temporal parts keep their identity initialisation.
+    """
+    state = trunk.state_dict()
+    parts = {
+        "_expand_conv": "expand", "_bn0": "expand_bn", "_depthwise_conv": "depthwise", "_bn1": "depthwise_bn",
+        "_project_conv": "project", "_bn2": "project_bn",
+    }  # fmt: skip
+    for key, value in weights.items():
+        words = key.split(".")
+        if words[0] == "_conv_stem":
+            name = f"stem.{words[-1]}"
+        elif words[0] == "_bn0":
+            name = f"stem_bn.{words[-1]}"
+        elif words[0] == "_blocks" and int(words[1]) < len(BLOCKS):
+            name = f"blocks.{words[1]}.{parts[words[2]]}.{words[-1]}"
+        else:
+            continue
+        state[name] = value.reshape(state[name].shape).to(torch.float32 if value.is_floating_point() else value.dtype)
+    return state

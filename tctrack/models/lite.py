@@ -1,0 +1,189 @@
+"""``tctrack-lite``: the compact default tracker.
+
+EfficientNet-Lite0 trunk with Online-TAdaConv, cosine correlation with every template cell, a light AT-Trans that
+carries memory, and anchor-free heads. The temporal parts follow TCTrack (CVPR 2022): context enters the features
+through the calibrated convolutions, and the similarity map through the memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tctrack.geometry.decode import Tracking
+from tctrack.models.base import TemporalState, TrackingModel
+from tctrack.models.efficientnet import STRIDE, EfficientNetLite
+
+
+@dataclass(frozen=True)
+class LiteConfig:
+    """Architecture of :class:`TCTrackLite`."""
+
+    template_size: int = 128
+    """Side of the template crop in pixels; it covers the target's context once."""
+    search_size: int = 256
+    """Side of the search crop in pixels, at the template's scale."""
+    adaptive_blocks: tuple[int, ...] = (8, 9, 10)
+    """Trunk blocks whose depthwise convolution is an Online-TAdaConv; empty for plain convolutions."""
+    reduction: int = 16
+    """Bottleneck factor of the calibrations."""
+    dim: int = 96
+    """Channels of the similarity map, the memory and the heads."""
+    heads: int = 4
+    """Attention heads."""
+    use_memory: bool = True
+    """Refine the map with the memory of earlier frames."""
+    tower_depth: int = 3
+    """Separable 5×5 convolutions in each head's tower."""
+    tracking: Tracking = Tracking(penalty_k=0.1, window_influence=0.4, lr=0.35)  # noqa: RUF009
+    """The tracker's settings."""
+
+
+class LiteOutputs(NamedTuple):
+    """Maps over the search crop's cells, ``(B, C, H, W)`` (``(B, T, C, H, W)`` for clips)."""
+
+    centre: Tensor
+    """Logit that the target's centre lies in the cell, 1 channel."""
+    box: Tensor
+    """Distances from the cell's point to the left, top, right, bottom edges, in search pixels, 4 channels."""
+
+
+def _separable(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class LightATTrans(nn.Module):
+    """Refines a similarity map with the memory, then writes the memory anew.
+
+    The memory is the refined map of the frame before at half resolution, filtered by what came earlier. Each map is
+    centred on the tracker's last estimate, so learned positions let attention read motion and where look-alikes are.
+    """
+
+    def __init__(self, dim: int, heads: int, side: int) -> None:
+        super().__init__()
+        self.map_position = nn.Parameter(torch.randn(1, side * side, dim) * 0.02)
+        self.memory_position = nn.Parameter(torch.randn(1, side * side // 4, dim) * 0.02)
+        self.blank = nn.Parameter(torch.zeros(1, side * side // 4, dim))
+        self.read = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.read_norm = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(inplace=True), nn.Linear(2 * dim, dim))
+        self.mlp_norm = nn.LayerNorm(dim)
+        self.recall = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.filter = nn.Linear(2 * dim, dim)
+        self.memory_norm = nn.LayerNorm(dim)
+
+    def forward(self, similarity: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Refine ``(B, dim, H, W)`` with the memory ``(B, H W / 4, dim)`` (None: a new stream); return both anew."""
+        tokens = similarity.flatten(2).transpose(1, 2)
+        if memory is None:
+            memory = self.blank.expand(len(tokens), -1, -1)
+        placed = memory + self.memory_position
+        tokens = self.read_norm(tokens + self._attend(self.read, tokens + self.map_position, placed, memory))
+        tokens = self.mlp_norm(tokens + self.mlp(tokens))
+        refined = tokens.transpose(1, 2).reshape(similarity.shape)
+        present = F.avg_pool2d(refined, 2).flatten(2).transpose(1, 2)
+        recalled = self._attend(self.recall, present + self.memory_position, placed, memory)
+        gate = torch.sigmoid(self.filter(torch.cat((present, recalled), -1)))
+        return refined, self.memory_norm(present + gate * recalled)
+
+    @staticmethod
+    def _attend(attention: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        output: Tensor = attention(query, key, value, need_weights=False)[0]
+        return output
+
+
+class TCTrackLite(TrackingModel):
+    """The compact tracker; one class for training (:meth:`forward`) and tracking (:meth:`start`, :meth:`step`)."""
+
+    def __init__(self, config: LiteConfig | None = None) -> None:
+        super().__init__()
+        self.config: LiteConfig = config or LiteConfig()
+        config = self.config
+        side = config.search_size // STRIDE
+        cells = (config.template_size // STRIDE) ** 2
+        self.trunk = EfficientNetLite(config.adaptive_blocks, config.reduction)
+        self.neck = nn.Sequential(nn.Conv2d(self.trunk.channels, config.dim, 1, bias=False), nn.BatchNorm2d(config.dim))
+        self.merge = nn.Sequential(
+            nn.Conv2d(config.dim + cells, config.dim, 1, bias=False),
+            nn.BatchNorm2d(config.dim),
+            nn.ReLU(inplace=True),
+            _separable(config.dim),
+        )
+        self.attrans = LightATTrans(config.dim, config.heads, side) if config.use_memory else None
+        self.centre_tower = nn.Sequential(*(_separable(config.dim) for _ in range(config.tower_depth)))
+        self.box_tower = nn.Sequential(*(_separable(config.dim) for _ in range(config.tower_depth)))
+        self.centre = nn.Conv2d(config.dim, 1, 1)
+        self.box = nn.Conv2d(config.dim, 4, 1)
+        nn.init.constant_(self.centre.bias, -4.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.box.bias, 0.0)  # type: ignore[arg-type]
+
+    def start(self, template: Tensor, search: Tensor) -> TemporalState:
+        """Begin a stream: template crops ``(B, 3, 128, 128)``, first search crops ``(B, 3, 256, 256)``, BGR 0–255."""
+        return self._run(self._template(template), search[:, None], None)[1]
+
+    def step(self, search: Tensor, state: TemporalState) -> tuple[LiteOutputs, TemporalState]:
+        """Locate the targets in the next search crops ``(B, 3, 256, 256)``, BGR 0–255."""
+        outputs, state = self._run(state.template, search[:, None], state)
+        return LiteOutputs(outputs.centre[:, 0], outputs.box[:, 0]), state
+
+    def forward(self, template: Tensor, clip: Tensor) -> LiteOutputs:
+        """Locate the targets in every frame of a clip ``(B, T, 3, 256, 256)`` that starts a stream."""
+        return self._run(self._template(template), clip, None)[0]
+
+    def decode(self, outputs: LiteOutputs) -> tuple[Tensor, Tensor]:
+        """Turn maps into candidate boxes.
+
+        Returns:
+            boxes ``(B, H W, 4)``: centre offset x, y from the crop's centre, width, height, in search pixels;
+            scores ``(B, H W)`` in 0–1.
+        """
+        distances = outputs.box.flatten(2).transpose(1, 2)
+        near, far = distances[..., :2], distances[..., 2:]
+        points = cell_points(self.config.search_size, outputs.box) - self.config.search_size / 2
+        return torch.cat((points + (far - near) / 2, near + far), -1), torch.sigmoid(outputs.centre).flatten(1)
+
+    def _template(self, template: Tensor) -> Tensor:
+        features = self.neck(self.trunk.run(template[:, None])[0].flatten(0, 1))
+        return F.normalize(features.flatten(2).transpose(1, 2), dim=-1)
+
+    def _run(self, template: Tensor, clip: Tensor, state: TemporalState | None) -> tuple[LiteOutputs, TemporalState]:
+        batch, length = clip.shape[:2]
+        features, caches = self.trunk.run(clip, state.caches if state is not None else None)
+        x = self.neck(features.flatten(0, 1))
+        cells = F.normalize(x, dim=1).reshape(batch, length, *x.shape[1:])
+        correlation = torch.einsum("bnc,btchw->btnhw", template, cells).flatten(0, 1)
+        merged = self.merge(torch.cat((x, correlation.to(x.dtype)), 1))
+        memory = state.memory if state is not None else None
+        refined = []
+        for similarity in merged.reshape(batch, length, *merged.shape[1:]).unbind(1):
+            if self.attrans is not None:
+                similarity, memory = self.attrans(similarity, memory)
+            refined.append(similarity)
+        maps = torch.stack(refined, 1).flatten(0, 1)
+        centre = self.centre(self.centre_tower(maps))
+        # Distances are positive; a target's half side is about a quarter of the template.
+        distances = F.softplus(self.box(self.box_tower(maps))) * (self.config.template_size / 4)
+        if memory is None:
+            memory = clip.new_zeros(batch, 0, self.config.dim)
+        outputs = LiteOutputs(*(maps.reshape(batch, length, *maps.shape[1:]) for maps in (centre, distances)))
+        return outputs, TemporalState(template, caches, memory)
+
+
+def cell_points(search_size: int, like: Tensor) -> Tensor:
+    """Return the points ``(H W, 2)``, x then y, of a map's cells in search pixels; ``like`` is ``(…, H, W)``."""
+    height, width = like.shape[-2:]
+    y, x = torch.meshgrid(
+        (torch.arange(height, device=like.device) + 0.5) * (search_size / height),
+        (torch.arange(width, device=like.device) + 0.5) * (search_size / width),
+        indexing="ij",
+    )
+    return torch.stack((x, y), -1).flatten(0, 1)
