@@ -1,6 +1,6 @@
 """Print success AUC and precision@20 (protocol otb) over the development set of 16 sequences.
 
-python tools/devset.py tctrack-lite nano,model=PATH,label=NanoTrackV2 mil --workers 2
+python tools/devset.py tctrack-lite nano,weights=FOLDER,label=NanoTrackV2 mil --workers 2
 python tools/devset.py tctrack-lite --weights runs/lite/last.pt --workers 2
 """
 

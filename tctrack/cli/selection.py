@@ -61,16 +61,14 @@ def make_tracker(name: str, **options: Any) -> OnlineTracker:
         ConfigError: there is no such tracker, module or class, or it does not take the options.
     """
     module_name, separator, class_name = name.partition(":")
-    try:
-        if not separator:
-            from trackers import build_tracker
+    if not separator:
+        from trackers import build_tracker
 
-            return build_tracker(name, **options)
+        return build_tracker(name, **options)
+    try:
         return Got10kTracker(getattr(importlib.import_module(module_name), class_name)(**options))
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"cannot load tracker '{name}': {error}") from None
-    except TypeError as error:
-        raise ConfigError(f"tracker '{name}' does not take these options: {error}") from None
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(f"cannot build tracker '{name}': {error}") from None
 
 
 class Got10kTracker:

@@ -6,6 +6,8 @@ number of workers changes a result.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import random
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -216,9 +218,11 @@ def _limit_threads(threads: int) -> None:
 
 
 def _seed(seed: int) -> None:
+    """Seed every generator a tracker may draw from; OpenCV's MIL takes its features from C's ``rand``."""
     import cv2
     import torch
 
+    ctypes.CDLL("ucrtbase" if os.name == "nt" else None).srand(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (foreign trackers use the global generator)
     torch.manual_seed(seed)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tctrack.errors import DatasetError
-from tctrack.geometry.boxes import centre_distance, iou
+from tctrack.geometry.boxes import iou
 from tctrack.types import FloatArray
 
 Protocol = Literal["otb", "got10k"]
@@ -113,17 +113,16 @@ def score(
     if not len(true):
         raise DatasetError("the target is absent from every frame, so there is nothing to score")
 
-    overlap = np.where(present, iou(true, found), -1)
-    distance = np.where(present, centre_distance(true, found), -1)
+    offset = _centre(found) - _centre(true)
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = true[:, 2:]
-        offset = found[:, :2] + found[:, 2:] / 2 - true[:, :2] - size / 2
-        norm_distance = np.where(present, np.linalg.norm(offset / size, axis=1), -1)
+        norm_distance = np.where(present, np.linalg.norm(offset / true[:, 2:], axis=1), -1)
+    overlap = np.where(present, np.clip(iou(true, found), 0, 1), -1)
+    distance = np.where(present, np.linalg.norm(offset, axis=1), -1)
     return Scores(
         success=(overlap[:, None] > OVERLAPS).mean(axis=0),
         precision=(distance[:, None] <= DISTANCES).mean(axis=0),
         norm_precision=(norm_distance[:, None] <= NORM_DISTANCES).mean(axis=0),
-        overlaps=np.nan_to_num(np.clip(overlap[later], 0, 1)),
+        overlaps=np.nan_to_num(overlap[later]).clip(0),
     )
 
 
@@ -158,6 +157,11 @@ def paired_test(first: Sequence[float], second: Sequence[float], samples: int = 
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(samples, len(difference)))
     as_far = np.abs(signs @ difference) >= abs(difference.sum()) - 1e-12
     return float((1 + as_far.sum()) / (1 + samples))
+
+
+def _centre(boxes: FloatArray) -> FloatArray:
+    """Return centres counted from the middle of the first pixel, as the toolkits do, so that ties round alike."""
+    return boxes[:, :2] + (boxes[:, 2:] - 1) / 2
 
 
 def _clip(boxes: FloatArray, frame_size: tuple[int, int]) -> FloatArray:

@@ -143,8 +143,7 @@ def test_first_prediction_counts_under_otb_only() -> None:
 
 @protocols
 @pytest.mark.parametrize(
-    ("truth", "found"),
-    [(np.ones((3, 4)), np.ones((2, 4))), (np.ones(4), np.ones(4)), (np.ones((0, 4)), np.ones((0, 4)))],
+    ("truth_shape", "found_shape"), [((3, 4), (2, 4)), ((4,), (4,)), ((3, 5), (3, 5)), ((0, 4), (0, 4))]
 )
 def test_unusable_shapes_are_refused(
     protocol: Protocol, truth_shape: tuple[int, ...], found_shape: tuple[int, ...]
