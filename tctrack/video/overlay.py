@@ -1,0 +1,100 @@
+"""Draw results on frames: box, score, speed, and a fading trace of the target's path."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import cv2
+import numpy as np
+
+from tctrack.types import Box, FloatArray, Frame, TrackResult
+
+Colour = tuple[int, int, int]
+
+#: BGR colours.
+GREEN: Colour = (96, 230, 60)
+DARK: Colour = (24, 20, 16)
+WHITE: Colour = (255, 255, 255)
+
+_FONT = cv2.FONT_HERSHEY_DUPLEX
+#: Lines are drawn at a sixteenth of a pixel.
+_SHIFT = 4
+
+
+class Overlay:
+    """Annotates the frames of one video; remembers the target's path.
+
+    Args:
+        title: name of the tracker, shown in the corner.
+        colour: BGR.
+        trace: number of past positions to draw.
+    """
+
+    def __init__(self, title: str = "", colour: Colour = GREEN, trace: int = 60) -> None:
+        self._title, self._colour = title, colour
+        self._path: deque[tuple[float, float]] = deque(maxlen=trace)
+
+    def draw(self, frame: Frame, result: TrackResult, fps: float | None = None) -> Frame:
+        """Return an annotated copy of a frame ``(H, W, 3)``, uint8, BGR."""
+        picture: Frame = frame.copy()
+        box = result.box
+        self._path.append((box.x + box.w / 2, box.y + box.h / 2))
+        _draw_trace(picture, np.array(self._path), self._colour)
+        draw_box(picture, box, "" if result.score is None else f"{result.score:.2f}", self._colour)
+        words = [self._title, "" if fps is None else f"{fps:.0f} FPS"]
+        if any(words):
+            unit = _unit(picture)
+            _draw_plate(picture, "   ".join(filter(None, words)), (unit * 8, unit * 8))
+        return picture
+
+
+def draw_box(picture: Frame, box: Box, label: str = "", colour: Colour = GREEN) -> None:
+    """Draw a box, and a label on a plate above it, into ``picture`` in place."""
+    unit = _unit(picture)
+    corners = np.array([[box.x, box.y], [box.x + box.w, box.y + box.h]])
+    (left, top), (right, bottom) = np.round(corners * 2**_SHIFT).astype(int).tolist()
+    for paint, width in ((DARK, 4 * unit), (colour, 2 * unit)):
+        cv2.rectangle(picture, (left, top), (right, bottom), paint, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+    if label:
+        _draw_plate(picture, label, (box.x, box.y - 4 * unit), colour, above=True)
+
+
+def _unit(picture: Frame) -> float:
+    """Return the width in pixels of a hairline that looks alike at any frame size: 1 at 720p."""
+    return max(float(min(picture.shape[:2])) / 720, 0.5)
+
+
+def _draw_plate(
+    picture: Frame, text: str, corner: tuple[float, float], colour: Colour = WHITE, above: bool = False
+) -> None:
+    """Write text on a translucent plate whose top (or bottom) left is ``corner``, moved to lie inside the picture."""
+    unit = _unit(picture)
+    scale, thickness, margin = 0.6 * unit, max(1, round(unit)), round(6 * unit)
+    (width, height), baseline = cv2.getTextSize(text, _FONT, scale, thickness)
+    size = np.array([width + 2 * margin, height + baseline + 2 * margin])
+    origin = np.array(corner) - (0, size[1] if above else 0)
+    x, y = np.clip(np.round(origin), 0, np.maximum(picture.shape[1::-1] - size, 0)).astype(int).tolist()
+    plate = picture[y : y + size[1], x : x + size[0]]
+    _blend(plate, DARK, 0.6)
+    at = (x + margin, y + margin + height)
+    cv2.putText(picture, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
+
+
+def _draw_trace(picture: Frame, points: FloatArray, colour: Colour) -> None:
+    """Draw a path ``(N, 2)`` that fades towards its past."""
+    thickness = max(1, round(2 * _unit(picture)))
+    low = np.clip(points.min(0) - thickness, 0, picture.shape[1::-1]).astype(int)
+    high = np.clip(points.max(0) + thickness + 1, 0, picture.shape[1::-1]).astype(int)
+    region = picture[low[1] : high[1], low[0] : high[0]]
+    if len(points) < 2 or not region.size:
+        return
+    mask = np.zeros(region.shape[:2], np.uint8)
+    fixed = np.round((points - low) * 2**_SHIFT).astype(int)
+    for index, (start, end) in enumerate(zip(fixed[:-1].tolist(), fixed[1:].tolist(), strict=True), 1):
+        cv2.line(mask, start, end, 255 * index // (len(points) - 1), thickness, cv2.LINE_AA, _SHIFT)
+    _blend(region, colour, mask[..., None] / 255)
+
+
+def _blend(region: Frame, colour: Colour, opacity: float | FloatArray) -> None:
+    """Mix a colour into ``region`` in place, by an opacity of 0–1, one number or ``(H, W, 1)``."""
+    region[:] = np.round(region + (np.array(colour) - region) * opacity)
