@@ -27,7 +27,7 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a .safetensors file, or a PyTorch file that holds tensors and plain values only.
 
-    Weights may sit under ``state_dict``, and their keys may start with ``module.``; the plain values beside them become
+    Weights may sit under ``state_dict`` or ``model_state``, and their keys may start with ``module.``; the plain values beside them become
     metadata.
 
     Raises:
@@ -80,7 +80,7 @@ def _read_pickle(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
         ) from None
     if not isinstance(content, Mapping):
         return {}, {}
-    nested = content.get("state_dict")
+    nested = content.get("state_dict", content.get("model_state"))
     if not isinstance(nested, Mapping):
         return content, {}
     plain = {key: value for key, value in content.items() if isinstance(value, (str, int, float))}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from tctrack.checkpoint.convert import Conversion, convert_released
 from tctrack.checkpoint.io import Checkpoint, read_checkpoint, write_checkpoint
@@ -108,6 +109,16 @@ def _restore(path: Path) -> tuple[Conversion, TrackingModel]:
         model = build_model(metadata["architecture"], **json.loads(metadata.get("config", "{}")))
     except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint '{path}' describes a network that cannot be built: {error}") from None
+    fill(model, tensors, path)
+    return conversion, model
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give a network the weights of the file ``path``, every one of them.
+
+    Raises:
+        CheckpointError: a weight is missing, unknown, or of another shape.
+    """
     expected = model.state_dict()
     for key, value in expected.items():
         if key not in tensors:
@@ -118,4 +129,3 @@ def _restore(path: Path) -> tuple[Conversion, TrackingModel]:
     for key in tensors.keys() - expected.keys():
         raise CheckpointError(f"checkpoint '{path}' has an unknown weight '{key}'; it may be of another version")
     model.load_state_dict(tensors)
-    return conversion, model
