@@ -54,7 +54,7 @@ _RENAMES: list[tuple[str, Callable[[re.Match[str]], str | None]]] = [
 def inflate(model: nn.Module, image_weights: Mapping[str, Tensor]) -> list[str]:
     """Load the weights of an image network (ResNet or ConvNeXt) into a video network with one path.
 
-    A 2-D kernel that becomes a 3-D one is spread evenly over its frames, so that a still clip gives what its image gave.
+    A 2-D kernel that becomes a 3-D one is spread evenly over its frames, so that a still clip gives what its image did.
 
     Returns:
         the keys that the image network has nothing for; they stay as they were.

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tctrack.action import BACKBONES, ActionModel, build_action_model
+from tctrack.action import ActionModel, build_action_model
 from tctrack.checkpoint.io import Checkpoint, read_checkpoint, write_checkpoint
 from tctrack.checkpoint.load import fill, pick_device
-from tctrack.errors import CheckpointError, ConfigError, suggest
+from tctrack.errors import CheckpointError, ConfigError
 
 
 class Classifier(NamedTuple):
@@ -42,7 +42,7 @@ def load_classifier(path: str | Path, name: str | None = None, device: str = "cp
     tensors, metadata = read_checkpoint(path)
     name = metadata.get("architecture", name)
     if name is None:
-        raise CheckpointError(f"checkpoint '{path}' does not name its network; pass --model{suggest('', BACKBONES)}")
+        raise CheckpointError(f"checkpoint '{path}' does not name its network; say which it is (--model)")
     if "head.out.weight" not in tensors:
         raise CheckpointError(
             f"checkpoint '{path}' has no classifier ('head.out.weight'); it is not a video classifier"

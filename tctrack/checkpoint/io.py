@@ -27,8 +27,8 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a .safetensors file, or a PyTorch file that holds tensors and plain values only.
 
-    Weights may sit under ``state_dict`` or ``model_state``, and their keys may start with ``module.``; the plain values beside them become
-    metadata.
+    Weights may sit under ``state_dict`` or ``model_state``, and their keys may start with ``module.``; the plain values
+    beside them become metadata.
 
     Raises:
         CheckpointError: the file is missing, damaged, would run code, or holds no weights.
