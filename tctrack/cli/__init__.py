@@ -25,6 +25,9 @@ VERBS = {
     "test": "run trackers over a benchmark",
     "eval": "score result files and make tables, plots and a report",
     "replay": "play result files over their frames",
+    "classify": "say what happens in a video",
+    "train-action": "train a video classifier",
+    "test-action": "test a video classifier on a list of videos",
     "tune": "search the tracker's hyper-parameters on a training split",
 }
 
