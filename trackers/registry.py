@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 from tctrack.errors import ConfigError, DependencyError
@@ -12,19 +13,22 @@ from trackers.base import Tracker
 
 #: Every tracker that can be named on the command line.
 TRACKERS: Registry[Tracker] = Registry("tracker")
+CHECKPOINT_SUFFIXES = {".safetensors", ".pth"}
 
 
 def build_tracker(name: str, **options: Any) -> Tracker:
-    """Build a registered tracker.
+    """Build a registered tracker, or the Siamese tracker of a checkpoint.
 
     Args:
-        name: one of ``TRACKERS``.
+        name: one of ``TRACKERS``, or a checkpoint file that names its network.
         options: keyword arguments of that tracker's factory, such as ``weights=`` and ``device=``.
 
     Raises:
         ConfigError: no tracker has this name, or this one does not take these options.
         DependencyError: the tracker needs an OpenCV build, package or model file that is not there.
     """
+    if Path(name).suffix in CHECKPOINT_SUFFIXES:
+        return TRACKERS["tctrack-lite"](**{"model": name, **options})
     return TRACKERS[name](**options)
 
 

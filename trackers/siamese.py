@@ -134,7 +134,7 @@ class SiameseTracker:
 def build_siamese(
     model: str | Path | TrackingModel,
     weights: str | Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     penalty_k: float | None = None,
     window_influence: float | None = None,
     lr: float | None = None,

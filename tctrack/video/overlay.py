@@ -61,7 +61,7 @@ def draw_box(picture: Frame, box: Box, label: str = "", colour: Colour = GREEN) 
 
 def _unit(picture: Frame) -> float:
     """Return the width in pixels of a hairline that looks alike at any frame size: 1 at 720p."""
-    return max(float(min(picture.shape[:2])) / 720, 0.5)
+    return max(float(min(picture.shape[:2])) / 720, 0.75)
 
 
 def _draw_plate(

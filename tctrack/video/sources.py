@@ -85,8 +85,10 @@ def open_source(spec: str | os.PathLike[str], start: int = 0, frames: int | None
     Raises:
         SourceError: nothing is there, it has no frame that decodes, or ``start`` is beyond its end.
     """
-    if start < 0 or (frames is not None and frames < 1):
-        raise SourceError(f"frames from {start}, {frames} of them: start must be at least 0 and frames at least 1")
+    if start < 0:
+        raise SourceError(f"cannot start at frame {start}; the first is 0")
+    if frames is not None and frames < 1:
+        raise SourceError(f"cannot give {frames} frames; ask for 1 or more")
     text = os.fspath(spec)
     if text.isdecimal():
         connect = partial(cv2.VideoCapture, int(text))
