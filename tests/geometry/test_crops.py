@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tctrack.geometry.crops import context_side, crop_square, mean_colour
+from tctrack.types import Frame
+
+
+def crop_from_padded_frame(frame: Frame, centre: tuple[float, float], side: int, output_side: int) -> Frame:
+    """Pad the whole frame generously with its mean colour, then slice."""
+    margin = 300
+    padded = np.empty((frame.shape[0] + 2 * margin, frame.shape[1] + 2 * margin, 3), np.uint8)
+    padded[:] = frame.mean((0, 1)).astype(np.uint8)
+    padded[margin:-margin, margin:-margin] = frame
+    left, top = (int(np.floor(c - (side + 1) / 2 + 0.5)) + margin for c in centre)
+    square = padded[top : top + side, left : left + side]
+    return np.asarray(cv2.resize(square, (output_side, output_side)), np.uint8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    width=st.integers(2, 60),
+    height=st.integers(2, 60),
+    centre=st.tuples(st.floats(-120, 180), st.floats(-120, 180)),
+    side=st.integers(1, 150),
+    output_side=st.sampled_from([15, 31, 64]),
+)
+def test_equals_padding_the_whole_frame(
+    width: int, height: int, centre: tuple[float, float], side: int, output_side: int
+) -> None:
+    frame = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    found = crop_square(frame, centre, side, output_side, mean_colour(frame))
+    assert np.array_equal(found, crop_from_padded_frame(frame, centre, side, output_side))
+
+
+def test_the_crop_is_a_copy() -> None:
+    frame = np.zeros((40, 40, 3), np.uint8)
+    crop_square(frame, (20, 20), 15, 15, mean_colour(frame))[:] = 255
+    assert not frame.any()
+
+
+def test_the_mean_is_truncated() -> None:
+    frame = np.zeros((1, 2, 3), np.uint8)
+    frame[0, 1] = (1, 3, 5)
+    assert mean_colour(frame).tolist() == [0, 1, 2]
+
+
+def test_context() -> None:
+    assert context_side(30, 30) == pytest.approx(60)
+    assert context_side(61, 41) == pytest.approx(np.sqrt((61 + 51) * (41 + 51)))
