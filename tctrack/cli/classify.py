@@ -1,0 +1,42 @@
+"""Say what happens in a video.
+
+Prints the most probable classes of a video file, averaged over clips that are spread over it. The weights are those of
+`tctrack train-action`, which carry the names of their classes and what they see of a video, or a released .pth file.
+
+Examples:
+    tctrack classify video.mp4 --weights runs/k400/model.safetensors
+    tctrack classify video.mp4 --model tada2d_r50 --weights TAda2D_8x8.pth --labels kinetics400.txt --topk 3
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tctrack.cli.classifier import add_model_arguments, load_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("video", metavar="VIDEO", type=Path, help="video file")
+    parser.add_argument("--topk", type=int, default=5, help="classes to print")
+    parser.add_argument("--clips", type=int, default=4, help="clips of the video")
+    parser.add_argument("--labels", metavar="FILE", type=Path, help="names of the classes, one a line")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Classify the video."""
+    from tctrack.data.action_lists import read_names
+    from tctrack.engine.action import classify_video
+
+    classifier, spec = load_model(args)
+    names = read_names(args.labels) if args.labels else classifier.classes
+    first = 0
+    for probabilities in classify_video(classifier.model, args.video, spec, clips=args.clips):
+        best = probabilities.topk(min(args.topk, len(probabilities)))
+        for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            number = first + index
+            print(f"{score:7.4f}  {names[number] if names and number < len(names) else f'class {index}'}")
+        first += len(probabilities)
+    return 0

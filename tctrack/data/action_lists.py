@@ -1,0 +1,117 @@
+"""List files of the action benchmarks: which video, or part of one, shows which classes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tctrack.errors import DatasetError, suggest
+
+
+class Example(NamedTuple):
+    """A labelled video or part of one.
+
+    ``labels`` has one class per label, in Epic-Kitchens the verb's and the noun's; ``start`` and ``stop`` are in
+    seconds, ``stop`` None for the video's end.
+    """
+
+    path: Path
+    labels: tuple[int, ...]
+    start: float = 0.0
+    stop: float | None = None
+
+
+def read_list(path: str | Path, root: str | Path | None = None, kind: str = "kinetics") -> list[Example]:
+    """Read a list file.
+
+    Args:
+        path: the list. ``kinetics``: lines ``video label`` or ``video,label`` with class numbers, or the official .csv
+            (its classes are numbered by name). ``ssv2``: the official .json, with ``labels.json`` beside it.
+            ``epic``: the official .csv of Epic-Kitchens-100.
+        root: folder of the videos; None for the list's own.
+        kind: one of :data:`KINDS`.
+
+    Raises:
+        DatasetError: the list is missing, malformed or empty.
+    """
+    path = Path(path)
+    if kind not in KINDS:
+        raise DatasetError(f"unknown kind of list '{kind}'{suggest(kind, KINDS)}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"cannot read list '{path}': {error}") from None
+    try:
+        examples = KINDS[kind](text, path, Path(root) if root is not None else path.parent)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise DatasetError(f"list '{path}' is not of the kind '{kind}' ({type(error).__name__}: {error})") from None
+    if not examples:
+        raise DatasetError(f"list '{path}' names no video")
+    return examples
+
+
+def read_names(path: Path) -> list[str]:
+    """Read names of classes, one a line.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"cannot read names '{path}': {error}") from None
+
+
+def _kinetics(text: str, _: Path, root: Path) -> list[Example]:
+    lines = [line for line in text.splitlines() if line.strip()]
+    if lines and "youtube_id" in lines[0].split(","):
+        rows = list(csv.DictReader(lines))
+        classes = {name: number for number, name in enumerate(sorted({row["label"] for row in rows}))}
+        return [
+            Example(
+                root / f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}.mp4",
+                (classes[row["label"]],),
+            )
+            for row in rows
+        ]
+    examples = []
+    for line in lines:
+        name, label = line.rsplit("," if "," in line else None, 1)
+        examples.append(Example(root / name.strip(), (int(label),)))
+    return examples
+
+
+def _ssv2(text: str, path: Path, root: Path) -> list[Example]:
+    beside = path.with_name("labels.json")
+    try:
+        classes: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+    except OSError:
+        raise DatasetError(f"no '{beside}'; Something-Something's class numbers are read from there") from None
+    return [
+        Example(root / f"{row['id']}.webm", (int(classes[row["template"].replace("[", "").replace("]", "")]),))
+        for row in json.loads(text)
+    ]
+
+
+def _epic(text: str, _: Path, root: Path) -> list[Example]:
+    return [
+        Example(
+            root / row["participant_id"] / "videos" / f"{row['video_id']}.MP4",
+            (int(row["verb_class"]), int(row["noun_class"])),
+            _seconds(row["start_timestamp"]),
+            _seconds(row["stop_timestamp"]),
+        )
+        for row in csv.DictReader(text.splitlines())
+    ]
+
+
+def _seconds(stamp: str) -> float:
+    hours, minutes, seconds = stamp.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+#: Readers of list files: text, the list's path and the videos' folder give examples.
+KINDS: dict[str, Callable[[str, Path, Path], list[Example]]] = {"kinetics": _kinetics, "ssv2": _ssv2, "epic": _epic}

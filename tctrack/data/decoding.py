@@ -1,0 +1,102 @@
+"""Frames of video files by their numbers, through OpenCV or PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tctrack.errors import DatasetError, DependencyError
+
+#: Decoded frames ``(T, H, W, 3)`` uint8 in BGR order.
+Frames = NDArray[np.uint8]
+
+
+def count_frames(path: Path, decoder: str = "opencv") -> tuple[int, float]:
+    """Return a video's number of frames and its frames per second.
+
+    Raises:
+        DatasetError: the video is missing, damaged or empty.
+        DependencyError: the decoder is not installed.
+    """
+    count, rate = (_probe_pyav if decoder == "pyav" else _probe_opencv)(path)
+    if count <= 0 or rate <= 0:
+        raise DatasetError(f"cannot read video '{path}': it is missing, damaged or empty")
+    return count, rate
+
+
+def read_frames(path: Path, indices: Iterable[int], decoder: str = "opencv") -> Frames:
+    """Decode frames by their numbers, which may repeat.
+
+    Raises:
+        DatasetError: the video is missing or damaged, or ends before.
+        DependencyError: the decoder is not installed.
+    """
+    numbers = [int(index) for index in indices]
+    found: dict[int, Frames] = {}
+    for number, frame in (_decode_pyav if decoder == "pyav" else _decode_opencv)(path, set(numbers)):
+        found[number] = frame
+    for number in numbers:
+        if number not in found:
+            raise DatasetError(f"cannot read video '{path}': it is missing, or damaged at frame {number}")
+    return np.stack([found[number] for number in numbers])
+
+
+def _probe_opencv(path: Path) -> tuple[int, float]:
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), float(capture.get(cv2.CAP_PROP_FPS))
+    capture.release()
+    return count, rate
+
+
+def _decode_opencv(path: Path, wanted: set[int]) -> Iterator[tuple[int, Frames]]:
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    first = min(wanted)
+    if first > 0:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, first)
+    for number in range(first, max(wanted) + 1):
+        if not capture.grab():
+            break
+        if number in wanted:
+            readable, frame = capture.retrieve()
+            if readable:
+                yield number, np.asarray(frame, np.uint8)
+    capture.release()
+
+
+def _probe_pyav(path: Path) -> tuple[int, float]:
+    av = _import_av()
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            return stream.frames or sum(1 for _ in container.decode(stream)), float(stream.average_rate)
+    except (av.FFmpegError, IndexError, TypeError):
+        return 0, 0.0
+
+
+def _decode_pyav(path: Path, wanted: set[int]) -> Iterator[tuple[int, Frames]]:
+    av = _import_av()
+    try:
+        with av.open(str(path)) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                if number in wanted:
+                    yield number, frame.to_ndarray(format="bgr24")
+                if number >= max(wanted):
+                    break
+    except (av.FFmpegError, IndexError):
+        return
+
+
+def _import_av() -> Any:
+    try:
+        import av
+    except ImportError:
+        raise DependencyError("PyAV is not installed: pip install av, or set clip.decoder=opencv") from None
+    return av
