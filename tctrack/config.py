@@ -61,9 +61,7 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     missing = [
         name
         for name, field in fields.items()
-        if name not in values
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise ConfigError(f"missing key '{where}{missing[0]}'; set it in the file or with {where}{missing[0]}=VALUE")

@@ -1,6 +1,6 @@
 """The command line: ``tctrack VERB``.
 
-Each verb is a module of this package with ``add_arguments(parser)`` and ``run(args) -> int``. Verb modules import torch,
+Each verb is a module of this package with ``add_arguments(parser)`` and ``run(args) -> int``. Verbs import torch,
 OpenCV and the rest of the library inside ``run``, so that ``--help`` is instant.
 """
 

