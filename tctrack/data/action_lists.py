@@ -101,14 +101,15 @@ def _epic(text: str, _: Path, root: Path) -> list[Example]:
         Example(
             root / row["participant_id"] / "videos" / f"{row['video_id']}.MP4",
             (int(row["verb_class"]), int(row["noun_class"])),
-            _seconds(row["start_timestamp"]),
-            _seconds(row["stop_timestamp"]),
+            parse_time(row["start_timestamp"]),
+            parse_time(row["stop_timestamp"]),
         )
         for row in csv.DictReader(text.splitlines())
     ]
 
 
-def _seconds(stamp: str) -> float:
+def parse_time(stamp: str) -> float:
+    """Return the seconds of a time ``hh:mm:ss.ss``."""
     hours, minutes, seconds = stamp.split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 

@@ -147,7 +147,7 @@ def train_classifier(config: ActionTrainConfig) -> Path:
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
-            total, skipped = total + float(loss), skipped + int(passed_over.sum())
+            total, skipped = total + loss.item(), skipped + int(passed_over.sum())
             bar.set_postfix(loss=f"{total / (step + 1):.3f}")
         if rank == 0:
             _save(latest, {"epoch": epoch + 1, "name": config.model, "model": model.state_dict(),
