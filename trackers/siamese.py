@@ -15,7 +15,7 @@ from torch import Tensor
 from tctrack.checkpoint import load_model
 from tctrack.errors import SourceError
 from tctrack.geometry.boxes import check_box
-from tctrack.geometry.crops import context_side, crop_square, mean_colour
+from tctrack.geometry.crops import context_side, crop_square, crop_subpixel, mean_colour
 from tctrack.geometry.decode import Tracking, choose
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.types import Box, Frame, TrackResult
@@ -33,7 +33,7 @@ class TrackerState(NamedTuple):
     """Width and height of the video."""
     fill: NDArray[np.uint8]
     """Mean colour of the first frame, which stands for what lies outside."""
-    first_context: int
+    first_context: float
     """Side of the first template crop in frame pixels."""
     centre: tuple[float, float]
     """x, y of the estimate's centre in frame pixels."""
@@ -84,11 +84,14 @@ class SiameseTracker:
         """
         frame_size = _frame_size(frame)
         x, y, w, h = check_box(box, frame_size)
-        centre = x + (w - 1) / 2, y + (h - 1) / 2
         fill = mean_colour(frame)
-        context = max(1, round(context_side(w, h)))
+        context = context_side(w, h)
+        if self.tracking.subpixel:
+            centre = x + w / 2, y + h / 2
+        else:
+            centre, context = (x + (w - 1) / 2, y + (h - 1) / 2), max(1, round(context))
         template = self._crop(frame, centre, context, self.model.config.template_size, fill)
-        search = self._crop(frame, centre, self._search_side(context), self.model.config.search_size, fill)
+        search = self._crop(frame, centre, context, self.model.config.search_size, fill)
         return TrackerState(frame_size, fill, context, centre, (w, h), self.model.start(template, search))
 
     @torch.inference_mode()
@@ -106,7 +109,7 @@ class SiameseTracker:
         fills_frame = w * h > MAX_SHARE * width * height
         context = state.first_context if fills_frame else context_side(w, h)
         scale = self.model.config.template_size / context
-        search = self._crop(frame, state.centre, self._search_side(context), self.model.config.search_size, state.fill)
+        search = self._crop(frame, state.centre, context, self.model.config.search_size, state.fill)
         outputs, temporal = self.model.step(search, state.temporal)
 
         boxes, scores = (values[0].double().cpu().numpy() for values in self.model.decode(outputs))
@@ -120,14 +123,14 @@ class SiameseTracker:
         result = TrackResult(Box(cx - w / 2, cy - h / 2, w, h), score)
         return result, state._replace(centre=(cx, cy), size=(w, h), temporal=temporal)
 
-    def _search_side(self, context: float) -> int:
-        config = self.model.config
-        return max(1, round(context * config.search_size / config.template_size))
-
     def _crop(
-        self, frame: Frame, centre: tuple[float, float], side: int, output_side: int, fill: NDArray[np.uint8]
+        self, frame: Frame, centre: tuple[float, float], context: float, output_side: int, fill: NDArray[np.uint8]
     ) -> Tensor:
-        crop = crop_square(frame, centre, side, output_side, fill)
+        side = context * output_side / self.model.config.template_size
+        if self.tracking.subpixel:
+            crop = crop_subpixel(frame, centre, side, output_side, fill)
+        else:
+            crop = crop_square(frame, centre, max(1, round(side)), output_side, fill)
         return torch.from_numpy(crop).to(self._device).permute(2, 0, 1)[None].float()
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tctrack.models.lite import LiteConfig, LiteOutputs, cell_points
+from tctrack.models.lite import LiteConfig, LiteOutputs
 
 #: The centre map's target falls off with this standard deviation, in parts of the target's width and height.
 _SPREAD = 0.16
@@ -33,8 +33,8 @@ def lite_losses(outputs: LiteOutputs, boxes: Tensor, config: LiteConfig) -> Lite
     Frames whose target lies outside the crop teach only that nothing is there.
     """
     logits = outputs.centre.float().flatten(2)
-    points = cell_points(config.search_size, outputs.box)
-    target = centre_target(boxes, points, config.search_size / outputs.centre.shape[-1])
+    points = config.grid.offsets(boxes.device) + config.search_size / 2
+    target = centre_target(boxes, points, config.grid.stride)
     mass = target.sum(-1)
     present = mass > _NEAR
 
@@ -55,7 +55,7 @@ def lite_losses(outputs: LiteOutputs, boxes: Tensor, config: LiteConfig) -> Lite
 
 
 def centre_target(boxes: Tensor, points: Tensor, stride: float) -> Tensor:
-    """Return a bump of height 1 at each box's centre: boxes ``(…, 4)``, points ``(N, 2)`` → ``(…, N)``."""
+    """Return a bump of height 1 at each box's centre: boxes ``(…, 4)``, cells' points ``(N, 2)`` → ``(…, N)``."""
     centre = (boxes[..., :2] + boxes[..., 2:] / 2)[..., None, :]
     spread = (boxes[..., 2:] * _SPREAD).clamp(min=0.55 * stride)[..., None, :]
     return torch.exp(-0.5 * ((points - centre) / spread).square().sum(-1))

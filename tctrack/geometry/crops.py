@@ -47,6 +47,28 @@ def crop_square(
     return resized
 
 
+def crop_subpixel(
+    frame: Frame, centre: tuple[float, float], side: float, output_side: int, fill: NDArray[np.uint8]
+) -> Frame:
+    """Cut a square exactly about ``centre``, in continuous coordinates: the first pixel spans 0 to 1.
+
+    Args and result are those of :func:`crop_square`, but the square need not lie on whole pixels.
+    """
+    step = side / output_side
+    # OpenCV puts the centres of pixels at whole numbers.
+    left, top = (position - side / 2 + step / 2 - 0.5 for position in centre)
+    matrix = np.array([[step, 0, left], [0, step, top]])
+    crop: Frame = cv2.warpAffine(
+        frame,
+        matrix,
+        (output_side, output_side),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=fill.tolist(),
+    )
+    return crop
+
+
 def mean_colour(frame: Frame) -> NDArray[np.uint8]:
     """Return the mean of each channel of ``(H, W, 3)``, truncated to uint8."""
     mean: FloatArray = frame.mean((0, 1))

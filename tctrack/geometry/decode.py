@@ -39,6 +39,8 @@ class Tracking:
     """Weight of the cosine window against the score, 0 to 1."""
     lr: float
     """Rate at which the size follows the chosen box, 0 to 1."""
+    subpixel: bool = False
+    """Cut crops exactly about the estimate; the published trackers round them to whole pixels."""
 
 
 class Choice(NamedTuple):

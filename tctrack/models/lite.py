@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tctrack.geometry.decode import Tracking
+from tctrack.geometry.decode import SearchGrid, Tracking, boxes_from_distances
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.models.efficientnet import STRIDE, EfficientNetLite
 
@@ -39,8 +39,13 @@ class LiteConfig:
     """Refine the map with the memory of earlier frames."""
     tower_depth: int = 3
     """Separable 5×5 convolutions in each head's tower."""
-    tracking: Tracking = Tracking(penalty_k=0.1, window_influence=0.4, lr=0.35)  # noqa: RUF009
+    tracking: Tracking = Tracking(penalty_k=0.1, window_influence=0.4, lr=0.35, subpixel=True)  # noqa: RUF009
     """The tracker's settings."""
+
+    @property
+    def grid(self) -> SearchGrid:
+        """The cells of the maps."""
+        return SearchGrid(self.search_size // STRIDE, STRIDE)
 
 
 class LiteOutputs(NamedTuple):
@@ -108,7 +113,6 @@ class TCTrackLite(TrackingModel):
         super().__init__()
         self.config: LiteConfig = config or LiteConfig()
         config = self.config
-        side = config.search_size // STRIDE
         cells = (config.template_size // STRIDE) ** 2
         self.trunk = EfficientNetLite(config.adaptive_blocks, config.reduction)
         self.neck = nn.Sequential(nn.Conv2d(self.trunk.channels, config.dim, 1, bias=False), nn.BatchNorm2d(config.dim))
@@ -118,7 +122,7 @@ class TCTrackLite(TrackingModel):
             nn.ReLU(inplace=True),
             _separable(config.dim),
         )
-        self.attrans = LightATTrans(config.dim, config.heads, side) if config.use_memory else None
+        self.attrans = LightATTrans(config.dim, config.heads, config.grid.size) if config.use_memory else None
         self.centre_tower = nn.Sequential(*(_separable(config.dim) for _ in range(config.tower_depth)))
         self.box_tower = nn.Sequential(*(_separable(config.dim) for _ in range(config.tower_depth)))
         self.centre = nn.Conv2d(config.dim, 1, 1)
@@ -146,10 +150,8 @@ class TCTrackLite(TrackingModel):
             boxes ``(B, H W, 4)``: centre offset x, y from the crop's centre, width, height, in search pixels;
             scores ``(B, H W)`` in 0–1.
         """
-        distances = outputs.box.flatten(2).transpose(1, 2)
-        near, far = distances[..., :2], distances[..., 2:]
-        points = cell_points(self.config.search_size, outputs.box) - self.config.search_size / 2
-        return torch.cat((points + (far - near) / 2, near + far), -1), torch.sigmoid(outputs.centre).flatten(1)
+        near, far = outputs.box.flatten(2).transpose(1, 2).split(2, -1)
+        return boxes_from_distances(self.config.grid, near, far), torch.sigmoid(outputs.centre).flatten(1)
 
     def _template(self, template: Tensor) -> Tensor:
         features = self.neck(self.trunk.run(template[:, None])[0].flatten(0, 1))
@@ -176,14 +178,3 @@ class TCTrackLite(TrackingModel):
             memory = clip.new_zeros(batch, 0, self.config.dim)
         outputs = LiteOutputs(*(maps.reshape(batch, length, *maps.shape[1:]) for maps in (centre, distances)))
         return outputs, TemporalState(template, caches, memory)
-
-
-def cell_points(search_size: int, like: Tensor) -> Tensor:
-    """Return the points ``(H W, 2)``, x then y, of a map's cells in search pixels; ``like`` is ``(…, H, W)``."""
-    height, width = like.shape[-2:]
-    y, x = torch.meshgrid(
-        (torch.arange(height, device=like.device) + 0.5) * (search_size / height),
-        (torch.arange(width, device=like.device) + 0.5) * (search_size / width),
-        indexing="ij",
-    )
-    return torch.stack((x, y), -1).flatten(0, 1)

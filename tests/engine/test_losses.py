@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from tctrack.engine.losses import centre_target, generalised_iou, lite_losses
-from tctrack.models.lite import LiteConfig, LiteOutputs, cell_points
+from tctrack.models.lite import LiteConfig, LiteOutputs
 
 CONFIG = LiteConfig()
 
@@ -11,7 +11,7 @@ CONFIG = LiteConfig()
 def _perfect(boxes: torch.Tensor) -> LiteOutputs:
     """Maps that say exactly where the boxes are."""
     batch, length = boxes.shape[:2]
-    points = cell_points(CONFIG.search_size, torch.empty(16, 16))
+    points = CONFIG.grid.offsets() + CONFIG.search_size / 2
     target = centre_target(boxes, points, 16.0)
     logits = torch.logit(target, 1e-4).reshape(batch, length, 1, 16, 16)
     low, high = boxes[..., None, :2], (boxes[..., :2] + boxes[..., 2:])[..., None, :]

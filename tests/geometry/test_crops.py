@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tctrack.geometry.crops import context_side, crop_square, mean_colour
+from tctrack.geometry.crops import context_side, crop_square, crop_subpixel, mean_colour
 from tctrack.types import Frame
 
 
@@ -41,6 +41,26 @@ def test_the_crop_is_a_copy() -> None:
     frame = np.zeros((40, 40, 3), np.uint8)
     crop_square(frame, (20, 20), 15, 15, mean_colour(frame))[:] = 255
     assert not frame.any()
+
+
+@pytest.mark.parametrize("centre", [(30.0, 24.0), (30.25, 24.5), (29.9, 14.3)])
+@pytest.mark.parametrize("side", [20.0, 32.7])
+def test_a_subpixel_crop_maps_positions_exactly(centre: tuple[float, float], side: float) -> None:
+    """On a ramp, a bilinear sample says where it was taken."""
+    x, y = np.meshgrid(np.arange(60) + 0.5, np.arange(50) + 0.5)
+    frame = np.stack((4 * x, 4 * y, np.zeros_like(x)), -1).astype(np.uint8)
+    crop = crop_subpixel(frame, centre, side, 40, mean_colour(frame))
+    place = (np.arange(40) + 0.5) * side / 40 - side / 2
+    inside = slice(14, 26)
+    np.testing.assert_allclose(crop[20, inside, 0], 4 * (centre[0] + place[inside]), atol=1.6)
+    np.testing.assert_allclose(crop[inside, 20, 1], 4 * (centre[1] + place[inside]), atol=1.6)
+
+
+def test_a_subpixel_crop_fills_what_lies_outside() -> None:
+    frame = np.full((10, 10, 3), 200, np.uint8)
+    crop = crop_subpixel(frame, (0.0, 5.0), 8.0, 16, np.array([1, 2, 3], np.uint8))
+    assert crop[8, 0].tolist() == [1, 2, 3]
+    assert crop[8, 15].tolist() == [200, 200, 200]
 
 
 def test_the_mean_is_truncated() -> None:
