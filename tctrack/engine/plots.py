@@ -16,12 +16,20 @@ from tctrack.errors import DependencyError
 
 #: Colours of the trackers in order of success AUC (Okabe and Ito's, which colour-blind readers can tell apart).
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b5b5b", "#8a5a00", "#7b4fc9", "#000000")
+#: Colour of the true box.
+TRUTH_COLOUR = "#ffe000"
 _DASHES = ("-", "--", ":", "-.")
 
 
 def tracker_colour(rank: int) -> str:
     """Return the colour ``#rrggbb`` of the tracker at a rank."""
     return COLOURS[rank % len(COLOURS)]
+
+
+def bgr(colour: str) -> tuple[int, int, int]:
+    """Return a colour ``#rrggbb`` as OpenCV wants it."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return blue, green, red
 
 
 def plot_success(evaluation: Evaluation) -> str:

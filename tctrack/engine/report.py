@@ -15,6 +15,8 @@ from tctrack import __version__
 from tctrack.data.sequences import BenchmarkSequence
 from tctrack.engine.evaluation import Evaluation, TrackerScores
 from tctrack.engine.plots import (
+    TRUTH_COLOUR,
+    bgr,
     plot_attributes,
     plot_norm_precision,
     plot_precision,
@@ -28,7 +30,6 @@ from tctrack.types import Box, FloatArray, Frame
 #: Sequences and frames of each on the contact sheets.
 WORST, FRAMES = 4, 8
 _TILE = (420, 236)
-_TRUTH_COLOUR = "#ffe000"
 
 _PROTOCOLS = {
     "otb": "every frame counts; an absent target is a miss for success, a hit for precision (OTB and pysot toolkits)",
@@ -130,7 +131,7 @@ def _worst(evaluation: Evaluation, results: Path) -> str:
     names = [name for name in _hardest_first(evaluation) if name in by_name][:WORST]
     if not names:
         return "<p class='note'>No frames were given, so there are no pictures.</p>"
-    keys = [f"<span class='key' style='--c:{_TRUTH_COLOUR}'>ground truth</span>"]
+    keys = [f"<span class='key' style='--c:{TRUTH_COLOUR}'>ground truth</span>"]
     keys += [_key(rank, tracker.name) for rank, tracker in enumerate(evaluation.trackers)]
     sheets = [_sheet(by_name[name], evaluation, results / evaluation.dataset) for name in names]
     return f"<p class='keys'>{' '.join(keys)}</p>{''.join(sheets)}"
@@ -166,10 +167,10 @@ def _draw(frame: Frame, boxes: FloatArray) -> str:
     x, y, width, height = _window(boxes[np.isfinite(boxes).all(axis=1)], (frame.shape[1], frame.shape[0]))
     picture = cv2.resize(frame[y : y + height, x : x + width], _TILE, interpolation=cv2.INTER_AREA)
     scale = np.array([_TILE[0] / width, _TILE[1] / height] * 2)
-    colours = [*(tracker_colour(rank) for rank in range(len(boxes) - 1)), _TRUTH_COLOUR]
+    colours = [*(tracker_colour(rank) for rank in range(len(boxes) - 1)), TRUTH_COLOUR]
     for box, colour in zip(boxes, colours, strict=True):
         if np.isfinite(box).all():
-            draw_box(picture, Box(*((box - [x, y, 0, 0]) * scale).tolist()), colour=_bgr(colour))
+            draw_box(picture, Box(*((box - [x, y, 0, 0]) * scale).tolist()), colour=bgr(colour))
     encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
     return "data:image/jpeg;base64," + base64.b64encode(encoded).decode()
 
@@ -202,8 +203,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], escaped: bool = F
     titles = "".join(f"<th>{title if escaped else escape(title)}</th>" for title in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<div class='scroll'><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _bgr(colour: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(colour[1:])
-    return blue, green, red
