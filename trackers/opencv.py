@@ -39,7 +39,6 @@ class OpenCVTracker:
         size = frame.shape[1], frame.shape[0]
         self._box = check_box(box, size)
         self._tracker = self._create()
-        cv2.setRNGSeed(0)
         try:
             self._tracker.init(frame, _fit(self._box, size))
         except cv2.error as error:
@@ -61,7 +60,7 @@ class OpenCVTracker:
 
 
 def build_mil() -> OpenCVTracker:
-    """Build multiple-instance learning (Babenko et al., CVPR 2009)."""
+    """Build multiple-instance learning (Babenko et al., CVPR 2009); it draws from C's ``rand()``, so runs differ."""
     return OpenCVTracker(cv2.TrackerMIL.create)
 
 

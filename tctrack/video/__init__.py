@@ -11,7 +11,7 @@ if importlib.util.find_spec("cv2") is None:
         "OpenCV is not installed; pip install 'tctrack-uav[headless]', or 'tctrack-uav[gui]' for windows"
     )
 
-from tctrack.video.overlay import Overlay, draw_box
+from tctrack.video.overlay import Overlay, contact_sheet, draw_box
 from tctrack.video.sinks import BoxSink, FrameSink, JsonlSink, VideoSink, open_picture_sink
 from tctrack.video.sources import Source, VideoInfo, open_source
 from tctrack.video.window import Window, check_display, select_box
@@ -26,6 +26,7 @@ __all__ = [
     "VideoSink",
     "Window",
     "check_display",
+    "contact_sheet",
     "draw_box",
     "open_picture_sink",
     "open_source",

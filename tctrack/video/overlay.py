@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -57,6 +58,18 @@ def draw_box(picture: Frame, box: Box, label: str = "", colour: Colour = GREEN) 
         cv2.rectangle(picture, (left, top), (right, bottom), paint, max(1, round(width)), cv2.LINE_AA, _SHIFT)
     if label:
         _draw_plate(picture, label, (box.x, box.y - 4 * unit), colour, above=True)
+
+
+def contact_sheet(pictures: Sequence[Frame], columns: int, width: int = 1800) -> Frame:
+    """Lay pictures of one size out in rows of ``columns``, on a sheet ``width`` pixels wide."""
+    height, wide = pictures[0].shape[:2]
+    cell = width // columns
+    size = cell - 8, round((cell - 8) * height / wide)
+    small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
+    cells = [cv2.copyMakeBorder(image, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=WHITE) for image in small]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    rows = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
+    return np.vstack(rows)
 
 
 def _unit(picture: Frame) -> float:

@@ -55,7 +55,7 @@ class _FileSink(_Sink):
         with _naming(self.path):
             if self.path.exists() and not self.path.is_file():
                 raise OutputError(f"{self.path}: cannot be written; it exists and is no regular file")
-            self._file = self._part.open("w", encoding="utf-8")
+            self._file = self._part.open("w", buffering=1, encoding="utf-8")
 
     def _write_line(self, line: str) -> None:
         with _naming(self.path):

@@ -204,7 +204,7 @@ class LiveSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         stop = None if self._limit is None else self._start + self._limit
-        return itertools.islice(iter(self._take, None), self._start, stop)
+        return itertools.islice((self._take() for _ in itertools.count()), self._start, stop)
 
     def close(self) -> None:
         """Release the device or file."""

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tctrack.cli import main
+from tctrack.video import open_source
+from tests.clips import frame_number, square_box, square_frames, write_cut_video, write_video
+from tests.published import tiny_model
+
+BOX = "20,40,24,24"
+ROOT = Path(__file__).resolve().parents[2]
+Track = Callable[..., int]
+
+
+@pytest.fixture(autouse=True)
+def no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", 12)
+
+
+def track(*words: object) -> int:
+    return main(["track", *map(str, words)])
+
+
+def read_boxes(path: Path) -> np.ndarray:
+    return np.loadtxt(path, delimiter=",", ndmin=2)
+
+
+def test_all_outputs(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, boxes, lines = tmp_path / "out.mp4", tmp_path / "boxes.txt", tmp_path / "boxes.jsonl"
+    assert track(video, "--box", BOX, "--model", "mil", "--out", out, "--boxes", boxes, "--jsonl", lines) == 0
+    found = read_boxes(boxes)
+    assert found.shape == (12, 4)
+    assert boxes.read_text().splitlines()[0] == "20.000,40.000,24.000,24.000"
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [record["frame"] for record in records] == list(range(12))
+    np.testing.assert_array_equal([record["box"] for record in records], found)
+    assert all(record["ms"] > 0 for record in records)
+    with open_source(out) as source:
+        assert source.info == open_source(video).info
+        annotated = list(source)
+    assert not np.allclose(annotated[5], square_frames(6)[5], atol=60)
+    assert re.fullmatch(rf"12 frames, tracked at [\d.]+ FPS; wrote {out}, {boxes}, {lines}\n", capsys.readouterr().out)
+
+
+def test_start_and_frames(video: Path, tmp_path: Path) -> None:
+    boxes, lines, out = tmp_path / "b.txt", tmp_path / "b.jsonl", tmp_path / "frames"
+    x, y, w, h = square_box(4)
+    options = ("--start", 4, "--frames", 5, "--boxes", boxes, "--jsonl", lines, "--out", out, "--model", "static")
+    assert track(video, "--box", f"{x},{y},{w},{h}", *options) == 0
+    assert (read_boxes(boxes) == square_box(4)).all()
+    assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == [4, 5, 6, 7, 8]
+    assert [path.name for path in sorted(out.iterdir())] == [f"{number:06d}.jpg" for number in range(1, 6)]
+
+
+def test_image_folder(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for index, frame in enumerate(square_frames(11)):
+        cv2.imwrite(str(tmp_path / "frames" / f"{index}.jpg"), frame)
+    assert track(tmp_path / "frames", "--box", BOX, "--model", "static", "--boxes", tmp_path / "b.txt") == 0
+    assert len(read_boxes(tmp_path / "b.txt")) == 11
+
+
+def test_a_checkpoint_as_the_model(video: Path, tmp_path: Path) -> None:
+    from tctrack.checkpoint import save_model
+
+    save_model(tmp_path / "tiny.safetensors", "tctrack", tiny_model("tctrack"))
+    options = ("--device", "cpu", "--frames", 4, "--jsonl", tmp_path / "b.jsonl")
+    assert track(video, "--box", BOX, "--model", tmp_path / "tiny.safetensors", *options) == 0
+    scores = [json.loads(line)["score"] for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    assert scores[0] is None
+    assert all(isinstance(score, float) for score in scores[1:])
+
+
+def test_drawing_the_box(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI: QT5")
+    monkeypatch.setattr("tctrack.video.select_box", lambda frame: shown.append(frame) or square_box(0))
+    assert track(video, "--model", "mil", "--boxes", tmp_path / "b.txt") == 0
+    assert [frame_number(frame) for frame in shown] == [0]
+    assert len(read_boxes(tmp_path / "b.txt")) == 12
+    assert (read_boxes(tmp_path / "b.txt")[0] == square_box(0)).all()
+
+
+def test_q_ends_the_run_and_keeps_the_results(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = iter([-1, -1, ord("q")])
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI: QT5")
+    for name in ("namedWindow", "resizeWindow", "imshow", "destroyWindow"):
+        monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
+    monkeypatch.setattr(cv2, "waitKey", lambda _: next(keys))
+    assert track(video, "--box", BOX, "--model", "static", "--show", "--boxes", tmp_path / "b.txt") == 0
+    assert len(read_boxes(tmp_path / "b.txt")) == 3
+
+
+class Refusal:
+    """One error line and exit code 2, and neither OpenCV nor FFmpeg says anything."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def __call__(self, message: str, *words: object) -> None:
+        assert track(*words) == 2
+        error = self._capfd.readouterr().err
+        assert error.count("\n") == 1, error
+        assert error.startswith("tctrack: error: ")
+        assert re.search(message, error), error
+
+
+@pytest.fixture
+def refused(capfd: pytest.CaptureFixture[str]) -> Refusal:
+    return Refusal(capfd)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("20,40,0,24", "no area"),
+        ("20,40,24,-24", "no area"),
+        ("nan,40,24,24", "four finite numbers"),
+        ("20,40,inf,24", "four finite numbers"),
+        ("160,40,24,24", "outside the 160x120 frame"),
+        ("20,400,24,24", "outside the 160x120 frame"),
+        ("20,40,24", "four finite numbers"),
+        ("20,40,24,24,5", "four finite numbers"),
+        ("20 40 24 24", "--box '20 40 24 24' must be four numbers"),
+        ("", "--box '' must be four numbers"),
+    ],
+)
+def test_boxes(box: str, message: str, video: Path, tmp_path: Path, refused: Refusal) -> None:
+    refused(message, video, "--box", box, "--model", "mil", "--boxes", tmp_path / "b.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_file(tmp_path: Path, refused: Refusal) -> None:
+    refused(r"missing\.mp4: there is no such", tmp_path / "missing.mp4", "--box", BOX, "--model", "mil")
+
+
+def test_text_file_named_mp4(tmp_path: Path, refused: Refusal) -> None:
+    (tmp_path / "text.mp4").write_text("1,2,3,4\n" * 200)
+    refused(r"text\.mp4: no frame can be decoded", tmp_path / "text.mp4", "--box", BOX, "--model", "mil")
+
+
+def test_video_cut_before_its_index(video: Path, tmp_path: Path, refused: Refusal) -> None:
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:-500])
+    refused(r"cut\.mp4: no frame can be decoded", tmp_path / "cut.mp4", "--box", BOX, "--model", "mil")
+
+
+def test_video_cut_within_its_frames_keeps_the_results(tmp_path: Path, refused: Refusal) -> None:
+    cut = write_cut_video(tmp_path / "cut.avi", 40, 0.5)
+    boxes, out = tmp_path / "b.txt", tmp_path / "o.mp4"
+    refused("cut off after", cut, "--box", BOX, "--model", "static", "--boxes", boxes, "--out", out)
+    assert 10 < len(read_boxes(boxes)) < 30
+    assert open_source(out).info.frames == len(read_boxes(boxes))
+
+
+def test_no_camera(refused: Refusal) -> None:
+    refused("camera 97: cannot be opened", "97", "--box", BOX, "--model", "mil")
+
+
+def test_no_stream(refused: Refusal) -> None:
+    refused("rtsp://127.0.0.1:9/x: cannot be opened", "rtsp://127.0.0.1:9/x", "--box", BOX, "--model", "mil")
+
+
+@pytest.mark.parametrize("option", ["--out", "--boxes", "--jsonl"])
+@pytest.mark.parametrize("folder", ["/proc", "a file"])
+def test_unwritable_output(option: str, folder: str, video: Path, tmp_path: Path, refused: Refusal) -> None:
+    if folder == "a file":
+        (tmp_path / "file").touch()
+        folder = str(tmp_path / "file")
+    elif not Path(folder).is_dir():
+        pytest.skip("no /proc on this system")
+    refused(r"out\.mp4: cannot be written", video, "--box", BOX, "--model", "mil", option, f"{folder}/out.mp4")
+
+
+def test_outputs_do_not_overwrite_the_source_or_each_other(video: Path, tmp_path: Path, refused: Refusal) -> None:
+    before = video.read_bytes()
+    refused("must be different files", video, "--box", BOX, "--model", "mil", "--out", video)
+    same = tmp_path / "same"
+    refused("must be different files", video, "--box", BOX, "--model", "mil", "--boxes", same, "--jsonl", same)
+    assert video.read_bytes() == before
+
+
+def test_no_display(video: Path, refused: Refusal) -> None:
+    refused("--show needs a display", video, "--box", BOX, "--model", "mil", "--show")
+    refused("without --box.* needs a display", video, "--model", "mil")
+
+
+def test_an_opencv_without_windows(video: Path, refused: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI:   NONE")
+    refused(r"tctrack-uav\[gui\]", video, "--box", BOX, "--model", "mil", "--show")
+
+
+def test_trackers(video: Path, tmp_path: Path, refused: Refusal) -> None:
+    refused("unknown tracker 'mill'; did you mean 'mil'", video, "--box", BOX, "--model", "mill")
+    refused("unexpected keyword argument 'weights'", video, "--box", BOX, "--model", "mil", "--weights", "x")
+    refused("no device 'abacus'", video, "--box", BOX, "--model", make_checkpoint(tmp_path), "--device", "abacus")
+    refused("no model or checkpoint", video, "--box", BOX, "--model", tmp_path / "none.pth")
+
+
+def make_checkpoint(folder: Path) -> Path:
+    from tctrack.checkpoint import save_model
+
+    save_model(folder / "tiny.safetensors", "tctrack", tiny_model("tctrack"))
+    return folder / "tiny.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [(("--start", 99), "cannot start at frame 99 of 12"), (("--frames", 0), "0 frames")]
+)
+def test_ranges(options: tuple[object, ...], message: str, video: Path, refused: Refusal) -> None:
+    refused(message, video, "--box", BOX, "--model", "mil", *options)
+
+
+def test_ctrl_c_keeps_the_results(tmp_path: Path) -> None:
+    """A real interrupt of a real process, in the middle of a long video."""
+    video, lines = write_video(tmp_path / "long.mp4", 1000), tmp_path / "b.jsonl"
+    command = [sys.executable, "tools/track.py", video, "--box", BOX, "--model", "mil", "--jsonl", lines]
+    process = subprocess.Popen(
+        list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    part = None
+    while part is None or part.stat().st_size == 0:
+        assert process.poll() is None
+        part = next(tmp_path.glob(".b.*"), None)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error == "tctrack: interrupted\n"
+    count = int(re.match(r"(\d+) frames", out)[1])  # type: ignore[index]
+    assert 1 <= count < 1000
+    assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == list(range(count))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.jsonl", "long.mp4"]

@@ -1,0 +1,40 @@
+"""What importing costs: names and help must not wait for heavy packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from tctrack.cli import VERBS
+
+HEAVY = ("torch", "cv2", "got10k", "matplotlib", "numpy")
+
+
+def loaded_after(code: str) -> set[str]:
+    """Run code in a fresh interpreter; return which of the heavy packages it loaded."""
+    report = f"import sys; print('\\n' + ' '.join(name for name in {HEAVY} if name in sys.modules))"
+    script = f"import contextlib, io\nwith contextlib.suppress(SystemExit):\n    {code}\n{report}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_library() -> None:
+    assert loaded_after("import tctrack") == set()
+
+
+def test_the_trackers() -> None:
+    assert loaded_after("import trackers; list(trackers.TRACKERS)") <= {"numpy"}
+
+
+def test_an_opencv_tracker_does_not_need_torch() -> None:
+    assert "torch" not in loaded_after("import trackers, tctrack.video; trackers.build_tracker('mil')")
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help(verb: str) -> None:
+    if verb and importlib.util.find_spec(f"tctrack.cli.{verb.replace('-', '_')}") is None:
+        pytest.skip(f"'tctrack {verb}' is not there yet")
+    assert loaded_after(f"from tctrack.cli import main; main({[*verb.split(), '--help']})") == set()

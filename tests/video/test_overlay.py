@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tctrack.types import Box, Frame, TrackResult
+from tctrack.video import Overlay, draw_box
+from tctrack.video.overlay import GREEN
+
+
+def grey(height: int, width: int) -> Frame:
+    return np.full((height, width, 3), 100, np.uint8)
+
+
+def changed(picture: Frame) -> np.ndarray:
+    return (picture != 100).any(-1)
+
+
+def greenness(picture: Frame) -> np.ndarray:
+    """How far each pixel has gone from grey to GREEN, 0–1."""
+    return (picture[..., 1].astype(float) - 100) / (GREEN[1] - 100)
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (480, 854), (2160, 3840)])
+def test_the_box_is_where_it_should_be_at_any_size(height: int, width: int) -> None:
+    picture = grey(height, width)
+    box = Box(width // 4, height // 2, width // 3, height // 5)
+    draw_box(picture, box)
+    rows, columns = np.nonzero(greenness(picture) > 0.5)
+    reach = max(3, height / 200)
+    assert abs(rows.min() - box.y) <= reach
+    assert abs(rows.max() - box.y - box.h) <= reach
+    assert abs(columns.min() - box.x) <= reach
+    assert abs(columns.max() - box.x - box.w) <= reach
+    assert not changed(picture[int(box.y + box.h / 4) : int(box.y + box.h / 2), int(box.x + box.w / 2)]).any()
+
+
+def test_the_frame_is_not_touched() -> None:
+    frame = grey(240, 320)
+    drawn = Overlay("name").draw(frame, TrackResult(Box(50, 60, 70, 80), 0.5), 30.0)
+    assert not changed(frame).any()
+    assert changed(drawn).any()
+
+
+def test_score_and_speed_are_optional() -> None:
+    frame, box = grey(240, 320), Box(150, 160, 70, 60)
+    bare = changed(Overlay().draw(frame, TrackResult(box)))
+    assert not bare[:140].any()
+    scored = changed(Overlay().draw(frame, TrackResult(box, 0.5)))
+    assert scored[120:155, 150:190].any()
+    assert not scored[:40, :60].any()
+    assert changed(Overlay().draw(frame, TrackResult(box), 30.0))[10:22, 10:40].all()
+
+
+def test_the_trace_follows_the_centre_and_fades() -> None:
+    overlay = Overlay(trace=50)
+    for x in range(0, 500, 10):
+        drawn = overlay.draw(grey(480, 640), TrackResult(Box(x, 100, 40, 40)))
+    row = greenness(drawn)[120, 20:500]
+    assert row[0] < 0.1 < row[200] < row[300] < row[400]
+    assert row[400] > 0.7
+
+
+@pytest.mark.parametrize(
+    "box", [(-500, -500, 20, 20), (310, 230, 100, 100), (-50, -50, 500, 500), (5000, 5000, 10, 10), (0, 0, 0.1, 0.1)]
+)
+def test_boxes_anywhere_can_be_drawn(box: tuple[float, float, float, float]) -> None:
+    overlay = Overlay("name")
+    for shift in range(3):
+        x, y, w, h = box
+        picture = overlay.draw(grey(240, 320), TrackResult(Box(x + shift, y, w, h), 0.5), 30.0)
+        assert picture.shape == (240, 320, 3)
+
+
+def test_a_frame_smaller_than_the_text() -> None:
+    assert Overlay("a long name").draw(grey(8, 8), TrackResult(Box(1, 1, 4, 4), 0.5), 30.0).shape == (8, 8, 3)

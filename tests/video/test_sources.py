@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tctrack.errors import SourceError
+from tctrack.types import Frame
+from tctrack.video import open_source
+from tctrack.video.sources import LiveSource
+from tests.clips import HEIGHT, WIDTH, frame_number, square_frames, write_cut_video, write_video
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", 20)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images without leading zeros, among other files."""
+    path = tmp_path_factory.mktemp("images")
+    for index, frame in enumerate(square_frames(12)):
+        cv2.imwrite(str(path / f"img{index}.png"), frame)
+    (path / "groundtruth.txt").write_text("1,2,3,4")
+    return path
+
+
+def numbers(spec: Path | str, **options: int) -> list[int]:
+    with open_source(spec, **options) as source:
+        return [frame_number(frame) for frame in source]
+
+
+def test_video_file(video: Path) -> None:
+    with open_source(video) as source:
+        assert source.info == (WIDTH, HEIGHT, 25.0, 20, False)
+        frames = list(source)
+    assert [frame_number(frame) for frame in frames] == list(range(20))
+    assert frames[0].dtype == np.uint8
+    assert frames[0].shape == (HEIGHT, WIDTH, 3)
+
+
+def test_folder_in_numeric_order(folder: Path) -> None:
+    with open_source(folder) as source:
+        assert source.info == (WIDTH, HEIGHT, None, 12, False)
+        for frame, true in zip(source, square_frames(12), strict=True):
+            np.testing.assert_array_equal(frame, true)
+
+
+@pytest.mark.parametrize("kind", ["video", "folder"])
+def test_start_and_frames(kind: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(kind)
+    assert numbers(path, start=7, frames=3) == [7, 8, 9]
+    assert numbers(path, start=9)[:3] == [9, 10, 11]
+    with open_source(path, start=7, frames=3) as source:
+        assert source.info.frames == 3
+
+
+@pytest.mark.parametrize("kind", ["video", "folder"])
+def test_start_beyond_the_end(kind: str, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(SourceError, match=r"cannot start at frame 50 of (20|12)"):
+        open_source(request.getfixturevalue(kind), start=50)
+
+
+@pytest.mark.parametrize(("options", "message"), [({"start": -1}, "frame -1"), ({"frames": 0}, "0 frames")])
+def test_ranges_that_make_no_sense(options: dict[str, int], message: str, video: Path) -> None:
+    with pytest.raises(SourceError, match=message):
+        open_source(video, **options)
+
+
+def test_a_cut_video_gives_its_frames_and_then_an_error(tmp_path: Path) -> None:
+    with open_source(write_cut_video(tmp_path / "cut.avi", 40, 0.5)) as source:
+        assert source.info.frames == 40
+        given: list[int] = []
+        with pytest.raises(SourceError, match=r"cut off after \d+ of 40 frames"):
+            given.extend(frame_number(frame) for frame in source)
+    assert 10 < len(given) < 30
+    assert given == list(range(len(given)))
+
+
+def test_a_cut_video_is_no_matter_before_the_cut(tmp_path: Path) -> None:
+    assert numbers(write_cut_video(tmp_path / "cut.avi", 40, 0.5), frames=10) == list(range(10))
+
+
+def test_files_that_are_no_video(tmp_path: Path, video: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.mp4").write_text("not a video\n" * 100)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:3000])
+    for name in ("text.mp4", "empty.mp4", "cut.mp4"):
+        with pytest.raises(SourceError, match=f"{name}: no frame can be decoded"):
+            open_source(tmp_path / name)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError, match="no such video file or image folder"):
+        open_source(tmp_path / "missing.mp4")
+    with pytest.raises(SourceError, match="holds no images"):
+        open_source(tmp_path)
+    with pytest.raises(SourceError, match="camera 97: cannot be opened"):
+        open_source("97")
+    with pytest.raises(SourceError, match="cannot be opened"):
+        open_source("rtsp://127.0.0.1:9/nothing")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"text", r"2\.png: the image cannot be read"), (None, r"2\.png: its size is 50x40, not 160x120")],
+)
+def test_a_folder_with_a_defect(content: bytes | None, message: str, tmp_path: Path) -> None:
+    for index, frame in enumerate(square_frames(2)):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), frame)
+    other = cv2.imencode(".png", np.zeros((40, 50, 3), np.uint8))[1].tobytes()
+    (tmp_path / "2.png").write_bytes(content or other)
+    frames = iter(open_source(tmp_path))
+    assert [frame_number(next(frames)) for _ in range(2)] == [0, 1]
+    with pytest.raises(SourceError, match=message):
+        next(frames)
+
+
+class Camera:
+    """What LiveSource needs of a capture; delivers its frames at once and then waits for ``gate``."""
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        self._frames = iter(frames)
+        self.exhausted, self.gate, self.released = threading.Event(), threading.Event(), threading.Event()
+
+    def read(self) -> tuple[bool, Frame | None]:
+        frame = next(self._frames, None)
+        if frame is None:
+            self.exhausted.set()
+            self.gate.wait(5)
+        return frame is not None, frame
+
+    def get(self, _: int) -> float:
+        return 30.0
+
+    def release(self) -> None:
+        self.released.set()
+
+
+def no_camera() -> Camera:
+    camera = Camera([])
+    camera.gate.set()
+    return camera
+
+
+def test_a_live_source_gives_the_newest_frame_and_counts_the_others() -> None:
+    camera = Camera(square_frames(30))
+    with LiveSource("camera", camera, no_camera) as source:
+        assert source.info == (WIDTH, HEIGHT, 30.0, None, True)
+        camera.exhausted.wait(5)
+        assert frame_number(next(iter(source))) == 29
+        assert source.dropped == 29
+        camera.gate.set()
+    assert camera.released.wait(5)
+
+
+def test_a_live_source_comes_back() -> None:
+    first, second = Camera(square_frames(1)), Camera(square_frames(6)[5:])
+    first.gate.set()
+    with LiveSource("stream", first, lambda: second) as source:
+        assert [frame_number(frame) for frame in itertools.islice(source, 2)] == [0, 5]
+        assert first.released.is_set()
+        second.gate.set()
+
+
+def test_a_live_source_that_stays_away() -> None:
+    camera = Camera(square_frames(1))
+    camera.gate.set()
+    with LiveSource("stream", camera, no_camera, patience=0.1) as source:
+        frames = iter(source)
+        assert frame_number(next(frames)) == 0
+        with pytest.raises(SourceError, match=r"stream: no frame came for 0\.1 s"):
+            next(frames)
+
+
+def test_frames_of_a_live_source() -> None:
+    camera = Camera(square_frames(2))
+    camera.gate.set()
+    with LiveSource("camera", camera, lambda: Camera(square_frames(1)), frames=1) as source:
+        assert len(list(source)) == 1
+
+
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    """Start a local web server with a request handler; give its address."""
+    servers = []
+
+    def start(handler: Any) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_url_with_a_length_is_read_like_a_file(video: Path, serve: Any) -> None:
+    address = serve(partial(Quiet, directory=str(video.parent)))
+    with open_source(f"{address}/clip.mp4", start=2) as source:
+        assert not source.info.live
+        assert [frame_number(frame) for frame in source] == list(range(2, 20))
+
+
+class Stream(BaseHTTPRequestHandler):
+    """Motion JPEG without an end."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        pictures = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in square_frames(30)]
+        try:
+            while True:
+                for data in pictures:
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                    self.wfile.write(head.encode() + data + b"\r\n")
+        except OSError:
+            pass
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_stream_without_a_length_is_live(serve: Any) -> None:
+    with open_source(f"{serve(Stream)}/video", frames=3) as source:
+        assert source.info.live
+        assert source.info.frames is None
+        assert [frame.shape for frame in source] == [(HEIGHT, WIDTH, 3)] * 3
+
+
+@pytest.mark.data
+def test_real_videos_have_a_frame_for_each_line_of_boxes(shared: Path) -> None:
+    for path in sorted((shared / "data" / "videos").glob("UAVDT*.mp4")):
+        lines = len(path.with_suffix(".txt").read_text().split())
+        with open_source(path, start=lines - 2) as source:
+            assert source.info.frames == 2, path.name
+            assert sum(1 for _ in source) == 2, path.name
