@@ -39,7 +39,7 @@ def write_run(path: Path, run: Run) -> None:
         OutputError: a file cannot be written.
     """
     if run.seconds is not None:
-        times = "".join(f"{value:.6f}\n" for value in run.seconds)
+        times = "".join(f"{value:.9f}\n" for value in run.seconds)
         write_text(_time_path(path), times)
     write_text(path, "".join(",".join(f"{value:.4f}" for value in box) + "\n" for box in run.boxes))
 
