@@ -28,6 +28,9 @@ VERBS = {
     "classify": "say what happens in a video",
     "train-action": "train a video classifier",
     "test-action": "test a video classifier on a list of videos",
+    "features": "write the clip features of long videos",
+    "train-localizer": "train a network that finds actions in long videos",
+    "eval-localization": "score detected actions: mAP at tIoU thresholds",
     "tune": "search the tracker's hyper-parameters on a training split",
 }
 

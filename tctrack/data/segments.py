@@ -62,6 +62,19 @@ def read_annotations(path: Path, subset: str | None = None, task: str = "action"
     return segments
 
 
+def read_durations(path: Path) -> dict[str, float]:
+    """Read the videos' durations in seconds from a .json file of ActivityNet or HACS.
+
+    Raises:
+        DatasetError: the file is missing or malformed.
+    """
+    try:
+        database = json.loads(path.read_text(encoding="utf-8"))["database"]
+        return {video: float(entry["duration"]) for video, entry in database.items()}
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(f"cannot read durations '{path}' ({type(error).__name__}: {error})") from None
+
+
 def read_results(path: Path, task: str = "action") -> list[Segment]:
     """Read detected segments from a .json file of ActivityNet, HACS or Epic-Kitchens-100.
 

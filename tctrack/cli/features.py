@@ -1,0 +1,54 @@
+"""Write the clip features of long videos.
+
+Slides a video classifier over each video and writes the features before its classifier, one row for each clip, to
+`VIDEO.npy` or `VIDEO.h5` in the output folder. Videos that cannot be read, or are shorter than a clip, are counted and
+skipped.
+
+Examples:
+    tctrack features videos/*.mp4 --weights runs/hacs/model.safetensors --out features
+    tctrack features game.mp4 --model tada2d_r50 --weights TAda2D_8x8.pth --stride 8 --format h5 --out .
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tctrack.cli.classifier import add_model_arguments, load_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help="video file")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the features")
+    parser.add_argument("--format", choices=("npy", "h5"), default="npy", help="kind of file")
+    parser.add_argument("--stride", type=int, default=16, help="video frames from one clip to the next")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extract the features of every video."""
+    import sys
+
+    from tctrack.engine.localization import extract_features, write_features
+    from tctrack.errors import DatasetError, OutputError
+
+    classifier, spec = load_model(args)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to '{args.out}': {error.strerror}; choose another --out") from None
+    skipped = 0
+    for video in args.videos:
+        try:
+            features = extract_features(classifier.model, video, spec, stride=args.stride)
+        except DatasetError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+            skipped += 1
+            continue
+        path = args.out / f"{video.stem}.{args.format}"
+        write_features(path, features)
+        print(f"{path}: {features.shape[0]} clips of {features.shape[1]} channels")
+    if skipped:
+        print(f"{skipped} of {len(args.videos)} videos skipped")
+    return 2 if skipped == len(args.videos) else 0
