@@ -34,6 +34,8 @@ class SceneConfig:
     """Typical random camera motion per frame."""
     zoom: float = 0.01
     """Typical change of log scale per frame."""
+    roll: float = 0.02
+    """Largest typical rotation of the camera per frame, in radians."""
     distractors: tuple[int, int] = (0, 5)
     """Fewest and most other objects."""
     lookalike: float = 0.6
@@ -173,8 +175,12 @@ def make_scene(
     sprite = _pick_sprite(rng, assets, ground, config)
     base = _fit(sprite, size)
     middle = np.array([ground.shape[1], ground.shape[0]]) / 2
-    ground_scale = float(np.exp(rng.uniform(np.log(0.4), np.log(1.6))))
-    start = middle * ground_scale * rng.uniform(0.5, 1.5, 2)
+    if frame_size is None:
+        ground_scale = float(np.exp(rng.uniform(np.log(0.4), np.log(1.6))))
+        start = middle * ground_scale * rng.uniform(0.5, 1.5, 2)
+    else:  # the ground is wider than the frame
+        ground_scale = 1.5 * frame_size[0] / ground.shape[1]
+        start = middle * ground_scale * rng.uniform(0.85, 1.15, 2)
 
     path = start + _walk(rng, length, size * config.speed * rng.gamma(1.5, 0.7))
     wobble = 1 + 0.12 * rng.uniform(0, 1) * _smooth(rng, length, 2)
@@ -383,7 +389,7 @@ def _camera(
     length = len(path)
     shake = config.shake * rng.gamma(1.5, 0.7)
     zoom = np.exp(np.cumsum(_smooth(rng, length, 1)[:, 0]) * config.zoom * rng.random())
-    roll = np.cumsum(_smooth(rng, length, 1)[:, 0]) * rng.choice([0.0, 0.005, 0.02])
+    roll = np.cumsum(_smooth(rng, length, 1)[:, 0]) * rng.choice([0, 0.25, 1]) * config.roll
     jitter = size * shake * (rng.normal(size=(length, 2)) + _smooth(rng, length, 2))
     if frame_size is None:
         view = np.zeros(2)
