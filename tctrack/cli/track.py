@@ -95,12 +95,12 @@ def run(args: argparse.Namespace) -> int:
             window = stack.enter_context(Window("tctrack: q or Esc ends")) if args.show else None
             overlay = Overlay(Path(args.model).stem)
             bar = stack.enter_context(tqdm(total=source.info.frames, unit="frame", disable=None))
-            for frame, result, seconds in _follow(tracker, frames, box):
+            for number, (frame, result, seconds) in enumerate(_follow(tracker, frames, box), args.start):
+                clock.add(seconds)
                 if boxes:
                     boxes.write(result)
                 if lines:
-                    lines.write(args.start + clock.frames, result, seconds)
-                clock.add(seconds)
+                    lines.write(number, result, seconds)
                 if picture or window:
                     drawn = overlay.draw(frame, result, clock.fps)
                     if picture:

@@ -161,7 +161,9 @@ class FileSource(Source):
             if not found:
                 break
         if self._declared is not None and self._declared - self._position > max(1, LENGTH_TOLERANCE * self._declared):
-            raise SourceError(f"{self._name}: the video is cut off after {self._position} of {self._declared} frames")
+            raise SourceError(
+                f"{self._name}: the file is cut or damaged; it ends after {self._position} of {self._declared} frames"
+            )
 
     def close(self) -> None:
         """Release the device or file."""

@@ -168,7 +168,7 @@ def test_video_cut_before_its_index(video: Path, tmp_path: Path, refused: Refusa
 def test_video_cut_within_its_frames_keeps_the_results(tmp_path: Path, refused: Refusal) -> None:
     cut = write_cut_video(tmp_path / "cut.avi", 40, 0.5)
     boxes, out = tmp_path / "b.txt", tmp_path / "o.mp4"
-    refused("cut off after", cut, "--box", BOX, "--model", "static", "--boxes", boxes, "--out", out)
+    refused("ends after", cut, "--box", BOX, "--model", "static", "--boxes", boxes, "--out", out)
     assert 10 < len(read_boxes(boxes)) < 30
     assert open_source(out).info.frames == len(read_boxes(boxes))
 
@@ -249,6 +249,7 @@ def test_ctrl_c_keeps_the_results(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert error == "tctrack: interrupted\n"
     count = int(re.match(r"(\d+) frames", out)[1])  # type: ignore[index]
-    assert 1 <= count < 1000
-    assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == list(range(count))
+    written = [json.loads(line)["frame"] for line in lines.read_text().splitlines()]
+    assert written == list(range(len(written)))
+    assert 0 <= count - len(written) <= 1 < 1000 - count
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.jsonl", "long.mp4"]

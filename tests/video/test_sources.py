@@ -80,7 +80,7 @@ def test_a_cut_video_gives_its_frames_and_then_an_error(tmp_path: Path) -> None:
     with open_source(write_cut_video(tmp_path / "cut.avi", 40, 0.5)) as source:
         assert source.info.frames == 40
         given: list[int] = []
-        with pytest.raises(SourceError, match=r"cut off after \d+ of 40 frames"):
+        with pytest.raises(SourceError, match=r"ends after \d+ of 40 frames"):
             given.extend(frame_number(frame) for frame in source)
     assert 10 < len(given) < 30
     assert given == list(range(len(given)))
