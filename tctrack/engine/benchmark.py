@@ -124,7 +124,11 @@ def score_trackers(
 
 
 def execute(job: Job) -> Outcome:
-    """Run one job in this process."""
+    """Run one job in this process.
+
+    Raises:
+        ConfigError: the job itself makes no sense, so the others do not either.
+    """
     _seed(job.repeat)
     try:
         box = tuple(float(value) for value in job.sequence.boxes[0])
@@ -133,6 +137,8 @@ def execute(job: Job) -> Outcome:
             return Outcome(job, track(tracker, frames, box))
         rate = job.real_time
         return Outcome(job, track_in_real_time(tracker, frames, box, rate.fps, rate.latency))
+    except ConfigError:
+        raise
     except Exception:  # a tracker is foreign code: whatever it raises is the sequence's result
         return Outcome(job, error=traceback.format_exc())
 

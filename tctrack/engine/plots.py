@@ -67,7 +67,7 @@ def plot_attributes(evaluation: Evaluation) -> str:
     figure, axes = pyplot.subplots(figsize=(6.4, 5.6), subplot_kw={"projection": "polar"})
     axes.set_theta_offset(np.pi / 2)
     axes.set_theta_direction(-1)
-    top = 0.0
+    top = 0.1
     for rank, tracker in enumerate(evaluation.trackers):
         values = [tracker.mean(evaluation.with_attribute(name)).success_auc for name in names]
         top = max(top, *values)

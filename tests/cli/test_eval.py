@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tctrack.cli import main
+
+cv2 = pytest.importorskip("cv2")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A partial DTB70: one sequence of five small frames."""
+    folder = tmp_path / "data" / "DTB70" / "Car6"
+    (folder / "img").mkdir(parents=True)
+    for number in range(1, 6):
+        cv2.imwrite(str(folder / "img" / f"{number:05d}.jpg"), np.full((48, 64, 3), 40 * number, np.uint8))
+    (folder / "groundtruth_rect.txt").write_text("".join(f"{10 + number},12,16,12\n" for number in range(5)))
+    return tmp_path / "data"
+
+
+def run_static(root: Path, tmp_path: Path, *extra: str) -> int:
+    words = ["--dataset", "DTB70", "--root", str(root), "--tracker", "static", "--results", str(tmp_path / "results")]
+    return main(["test", *words, *extra])
+
+
+def test_from_frames_to_report(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_static(root, tmp_path) == 0
+    output = capsys.readouterr()
+    assert "DTB70, protocol otb, 1 of 70 sequences" in output.out
+    assert "69 missing: Animal1" in output.err
+
+    outputs = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "latex", "html")}
+    words = ["--dataset", "dtb70", "--root", str(root), "--results", str(tmp_path / "results"), "--protocol", "got10k"]
+    assert main(["eval", *words, *(word for kind, path in outputs.items() for word in (f"--{kind}", str(path)))]) == 0
+
+    assert "protocol got10k" in capsys.readouterr().out
+    assert json.loads(outputs["json"].read_text())["trackers"]["static"]["precision_20"] == 1
+    assert all(path.stat().st_size for path in outputs.values())
+
+
+def test_real_time_is_shown_beside_offline(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_static(root, tmp_path) == 0
+    capsys.readouterr()
+
+    assert run_static(root, tmp_path, "--realtime", "--fps", "10", "--latency", "40") == 0
+    assert run_static(root, tmp_path, "--realtime", "--latency", "recorded") == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines if line.startswith("static")} >= {
+        "static",
+        "static@10fps-40ms",
+        "static@30fps-recorded",
+    }
+
+
+def test_results_are_kept_unless_resumed(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_static(root, tmp_path) == 0
+    assert run_static(root, tmp_path) == 2
+    assert "results are there" in capsys.readouterr().err
+    assert run_static(root, tmp_path, "--resume") == 0
+
+
+def test_a_failing_tracker_is_reported(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_trackers.py").write_text(
+        "class Broken:\n"
+        "    def init(self, image, box): self.size = image.size\n"
+        "    def update(self, image): raise RuntimeError(f'no target in {self.size}')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["--dataset", "DTB70", "--root", str(root), "--results", str(tmp_path / "results")]
+
+    assert main(["test", *words, "--tracker", "my_trackers:Broken,label=mine"]) == 1
+
+    assert "failed: mine on Car6: RuntimeError: no target in (64, 48)" in capsys.readouterr().err
+    assert (tmp_path / "results" / "DTB70" / "mine" / "errors" / "Car6.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tracker", "statik"], "did you mean 'static'"),
+        (["--tracker", "nowhere:Tracker"], "cannot build tracker 'nowhere:Tracker'"),
+        (["--tracker", "static,label"], "option 'label' of tracker 'static' must look like key=value"),
+        (["--tracker", "static", "static"], "two trackers are called 'static'"),
+        (["--tracker", "static", "--repeat", "0"], "--repeat 0"),
+        (["--tracker", "static", "--workers", "0"], "0 workers"),
+        (["--tracker", "static", "--sequences", "car6"], "did you mean 'Car6'"),
+        (["--tracker", "static", "--realtime", "--latency", "slow"], "--latency slow"),
+        (["--tracker", "static", "--realtime", "--latency", "recorded"], "no recorded times"),
+        (["--tracker", "static", "--realtime", "--fps", "0"], "not positive"),
+    ],
+)
+def test_mistakes_get_one_line(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    common = ["--dataset", "DTB70", "--root", str(root), "--results", str(tmp_path / "results")]
+
+    assert main(["test", *common, *words]) == 2
+
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tctrack: error")]
+    assert message in line
+
+
+def test_datasets_lists_what_is_found(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets", "--root", str(root)]) == 0
+    everything = capsys.readouterr().out
+    assert "found 1 sequences, 5 frames" in everything
+    assert "no sequence of UAV123 under" in everything
+
+    assert main(["datasets", "dtb70", "--root", str(root)]) == 0
+    assert "FCM  fast camera motion" in capsys.readouterr().out
+
+
+def test_replay_writes_a_video(root: Path, tmp_path: Path) -> None:
+    run_static(root, tmp_path)
+    words = ["--dataset", "DTB70", "--root", str(root), "--results", str(tmp_path / "results"), "--sequence", "Car6"]
+
+    assert main(["replay", *words, "--out", str(tmp_path / "out.mp4")]) == 0
+
+    video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5
