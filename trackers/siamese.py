@@ -153,9 +153,14 @@ def build_siamese(
         lr: likewise.
     """
     network = model if isinstance(model, TrackingModel) else load_model(model, weights, device)
-    given = {"penalty_k": penalty_k, "window_influence": window_influence, "lr": lr}
-    changes = {name: value for name, value in given.items() if value is not None}
-    return SiameseTracker(network, dataclasses.replace(network.config.tracking, **changes))
+    own = network.config.tracking
+    tracking = dataclasses.replace(
+        own,
+        penalty_k=own.penalty_k if penalty_k is None else penalty_k,
+        window_influence=own.window_influence if window_influence is None else window_influence,
+        lr=own.lr if lr is None else lr,
+    )
+    return SiameseTracker(network, tracking)
 
 
 def _frame_size(frame: Frame) -> tuple[int, int]:

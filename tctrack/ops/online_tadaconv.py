@@ -36,11 +36,12 @@ class OnlineTAdaConv2d(nn.Module):
         padding: int = 0,
         groups: int = 1,
         bias: bool = True,
-        context_length: int = 1,
+        context_length: int = 3,
         reduction: int | None = None,
     ) -> None:
         super().__init__()
         self.stride, self.padding, self.groups = stride, padding, groups
+        self.past = context_length - 1
         plain = nn.Conv2d(in_channels, out_channels, kernel_size, groups=groups, bias=bias)
         self.weight = nn.Parameter(plain.weight.detach()[None, None])
         self.bias = nn.Parameter(plain.bias.detach()[None, None]) if plain.bias is not None else None
@@ -101,32 +102,6 @@ class WindowTAdaConv2d(OnlineTAdaConv2d):
     descriptor fills the past.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        padding: int = 0,
-        groups: int = 1,
-        bias: bool = True,
-        context_length: int = 3,
-        reduction: int | None = None,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding=padding,
-            groups=groups,
-            bias=bias,
-            context_length=context_length,
-            reduction=reduction,
-        )
-        self.past = context_length - 1
-
     def observe(self, clip: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
         """Append the frames' descriptors to the cached ones."""
         descriptors = clip.mean((-2, -1), keepdim=True).transpose(1, 2)
@@ -179,8 +154,9 @@ class AttentionTAdaConv2d(OnlineTAdaConv2d):
         bias: bool = True,
     ) -> None:
         super().__init__(
-            in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups, bias=bias
-        )
+            in_channels, out_channels, kernel_size,
+            stride=stride, padding=padding, groups=groups, bias=bias, context_length=1,
+        )  # fmt: skip
         self.init = nn.Conv2d(in_channels, in_channels, 3, padding=1)
         self.attentionintegrate = AttentionIntegrate(in_channels)
 
