@@ -265,13 +265,11 @@ class _Twin:
         cover = np.zeros((h, w), np.float32)
         cv2.ellipse(cover, (w // 2, h // 2), (max(1, int(w * 0.46)), max(1, int(h * 0.48))), 0, 0, 360, 1.0, -1)
         cover = cv2.GaussianBlur(cover, (0, 0), max(0.6, 0.03 * size))[..., None]
-        pasted = image.copy()
-        region = pasted[top : top + h, left : left + w]
-        region[:] = np.clip(region + cover * (copy - region), 0, 255).astype(np.uint8)
-        # The target stays in front.
-        pasted[y : y + h, x : x + w] = (
-            pasted[y : y + h, x : x + w] * (1 - cover) + image[y : y + h, x : x + w] * cover
-        ).astype(np.uint8)
+        pasted: Frame = image.copy()
+        behind = pasted[top : top + h, left : left + w]
+        behind[:] = np.clip(behind + cover * (copy - behind), 0, 255)
+        front = pasted[y : y + h, x : x + w]  # the target hides its twin
+        front[:] = front + cover * (patch.astype(np.float32) - front)
         return pasted
 
 

@@ -33,7 +33,7 @@ def ground(rng: np.random.Generator, side: int) -> Frame:
         _roof(rng, painted)
     for _ in range(rng.integers(20, 90)):
         _tree(rng, painted)
-    return cv2.GaussianBlur(painted, (0, 0), 0.7).astype(np.uint8)
+    return np.asarray(cv2.GaussianBlur(painted, (0, 0), 0.7), np.uint8)
 
 
 def sprite(rng: np.random.Generator) -> Frame:

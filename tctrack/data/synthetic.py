@@ -213,7 +213,8 @@ def compose(second: FloatArray, first: FloatArray) -> FloatArray:
 
 
 def _apply(matrix: FloatArray, points: FloatArray) -> FloatArray:
-    return points @ matrix[:, :2].T + matrix[:, 2]
+    moved: FloatArray = points @ matrix[:, :2].T + matrix[:, 2]
+    return moved
 
 
 def _warp(image: Frame, matrix: FloatArray, size: tuple[int, int], border: int) -> Frame:

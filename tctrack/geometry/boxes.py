@@ -21,7 +21,8 @@ def iou(first: ArrayLike, second: ArrayLike) -> FloatArray:
     overlap = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     intersection = np.prod(np.clip(overlap, 0, None), axis=-1)
     union = a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=~(union <= 0))
+    overlaps: FloatArray = np.divide(intersection, union, out=np.zeros_like(union), where=~(union <= 0))
+    return overlaps
 
 
 def centre_distance(first: ArrayLike, second: ArrayLike) -> FloatArray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -122,7 +122,7 @@ class EfficientNetLite(nn.Module):
         x = x.reshape(*clip.shape[:2], *x.shape[1:])
         remaining = iter(caches) if caches is not None else None
         updated = []
-        for block in self.blocks:
+        for block in cast("Iterable[InvertedResidual]", self.blocks):
             given = next(remaining) if remaining is not None and block.adaptive else None
             x, cache = block.run(x, given)
             if cache is not None:

@@ -150,8 +150,9 @@ class TCTrackLite(TrackingModel):
             boxes ``(B, H W, 4)``: centre offset x, y from the crop's centre, width, height, in search pixels;
             scores ``(B, H W)`` in 0–1.
         """
-        near, far = outputs.box.flatten(2).transpose(1, 2).split(2, -1)
-        return boxes_from_distances(self.config.grid, near, far), torch.sigmoid(outputs.centre).flatten(1)
+        distances = outputs.box.flatten(2).transpose(1, 2)
+        boxes = boxes_from_distances(self.config.grid, distances[..., :2], distances[..., 2:])
+        return boxes, torch.sigmoid(outputs.centre).flatten(1)
 
     def _template(self, template: Tensor) -> Tensor:
         features = self.neck(self.trunk.run(template[:, None])[0].flatten(0, 1))

@@ -56,9 +56,8 @@ class OnlineTAdaConv2d(nn.Module):
             )
         self.fc = nn.Conv3d(in_channels, 1, window) if bias else None
         for layer in (last, self.fc):
-            if layer is not None:
-                nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            for parameter in layer.parameters() if layer is not None else ():
+                nn.init.zeros_(parameter)
 
     def observe(self, clip: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
         """Take in the frames ``(B, T, C_in, H, W)`` that follow ``cache`` (None: a new stream).
@@ -74,7 +73,7 @@ class OnlineTAdaConv2d(nn.Module):
         alpha = 1 + self.temporalconv(context).transpose(1, 2)  # (B, T, C_in, 1, 1)
         scaled = (clip * alpha).flatten(0, 1)
         output = F.conv2d(scaled, self.weight[0, 0], None, self.stride, self.padding, groups=self.groups)
-        output = output.unflatten(0, clip.shape[:2])
+        output = output.reshape(*clip.shape[:2], *output.shape[1:])
         if self.bias is not None and self.fc is not None:
             beta = 1 + self.fc(context).transpose(1, 2)  # (B, T, 1, 1, 1)
             output = output + beta * self.bias[..., None, None]
