@@ -6,7 +6,6 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -112,6 +111,7 @@ def train(config: TrainConfig) -> Path:
     except OSError as error:
         raise OutputError(f"cannot write to '{config.out}': {error.strerror}; choose another out=") from None
 
+    dataset = _dataset(config)
     model = TCTrackLite(config.model).to(device)
     averaged = TCTrackLite(config.model).to(device).requires_grad_(False)
     optimizer = build_optimizer(model, config.optim)
@@ -123,7 +123,7 @@ def train(config: TrainConfig) -> Path:
         _initialise(model, config)
         averaged.load_state_dict(model.state_dict())
 
-    loader = iter(_loader(config, first=step * config.optim.batch))
+    loader = iter(_loader(dataset, config, first=step * config.optim.batch))
     bar = tqdm(total=config.optim.steps, initial=step, unit="step", desc="train", mininterval=2)
     sums: dict[str, float] = {}
     began = time.monotonic()
@@ -215,29 +215,30 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
             kept.copy_(value)
 
 
-def _loader(config: TrainConfig, first: int) -> Iterator[Any]:
-    cv2.setNumThreads(0)  # OpenCV's thread pool does not survive the fork of the workers
+def _dataset(config: TrainConfig) -> ClipDataset:
     data = config.data
+    recorded = CropPack(data.root, stills=data.stills) if data.root is not None else None
     if data.photos or data.cutouts or data.polygons:
         assets = Assets.from_folders(data.photos, data.cutouts, data.polygons, config.seed)
     else:
-        assets = Assets.procedural(config.seed, grounds=24, sprites=120)
+        assets = Assets.procedural(config.seed, grounds=12, sprites=96)
     sources: list[tuple[ClipSource, float]] = [(SyntheticClips(assets, config.scene), 1.0)]
-    if data.root is not None:
-        recorded = CropPack(data.root, stills=data.stills)
+    if recorded is not None:
         sources = [(sources[0][0], 1 - data.recorded_share), (recorded, data.recorded_share)]
-    clips = config.optim.steps * config.optim.batch
-    dataset = ClipDataset(sources, config.clips, clips, config.seed)
-    loader: DataLoader[Clip] = DataLoader(
+    return ClipDataset(sources, config.clips, config.optim.steps * config.optim.batch, config.seed)
+
+
+def _loader(dataset: ClipDataset, config: TrainConfig, first: int) -> DataLoader[Clip]:
+    cv2.setNumThreads(0)  # OpenCV's thread pool does not survive the fork of the workers
+    return DataLoader(
         dataset,
         config.optim.batch,
-        sampler=range(first, clips),
+        sampler=range(first, len(dataset)),
         num_workers=config.workers,
         collate_fn=_collate,
         persistent_workers=config.workers > 0,
         prefetch_factor=4 if config.workers else None,
     )
-    return iter(loader)
 
 
 def _collate(clips: list[Clip]) -> tuple[Tensor, Tensor, Tensor]:
