@@ -9,10 +9,9 @@ else
 CV := headless
 endif
 
-# glibc gives large blocks back to the system after every layer; keeping them makes CPU inference several times faster
-# where page faults are dear (virtual machines).
-export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
-export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
+# Let glibc keep the blocks that a layer frees for the next one (see tctrack.cli.keep_freed_memory).
+export MALLOC_MMAP_THRESHOLD_ ?= 33554432
+export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
 .PHONY: demo test test-slow lint bench clean
 

@@ -7,6 +7,8 @@ OpenCV and the rest of the library inside ``run``, so that ``--help`` is instant
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import importlib
 import inspect
 import sys
@@ -50,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verb.description = inspect.getdoc(module)
             module.add_arguments(verb)
     options = parser.parse_args(words)
+    keep_freed_memory()
     try:
         return int(module.run(options))
     except TCTrackError as error:
@@ -58,3 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tctrack: interrupted", file=sys.stderr)
         return 130
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the blocks that a layer frees for the next one, instead of asking the system for them each time.
+
+    Elsewhere than on glibc this does nothing. ``tools/bench.py`` measures what it gains.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, 32 << 20)
+        libc.mallopt(trim_threshold, 1 << 30)

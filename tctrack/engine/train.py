@@ -150,7 +150,7 @@ def train(config: TrainConfig) -> Path:
         optimizer.step()
         _average(averaged, model, min(config.optim.ema, (1 + step) / (10 + step)))
         for name, value in (*losses._asdict().items(), ("norm", norm)):
-            sums[name] = sums.get(name, 0.0) + float(value)
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
 
         if step % config.log_every == 0:
             row = {name: round(value / config.log_every, 5) for name, value in sums.items()}
