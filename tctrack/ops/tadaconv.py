@@ -9,6 +9,7 @@ Source: TAdaConv (ICLR 2022, arXiv 2110.06178), sections 3.2 and 3.3.
 
 from __future__ import annotations
 
+import functools
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -78,33 +79,22 @@ class TAdaConv3d(nn.Module):
             alpha: calibration of the kernel, one per output frame, ``(B, calibrated_channels, T_out, 1, 1)``.
             beta: calibration of the bias, ``(B, C_out or 1, T_out, 1, 1)``; None leaves the bias as it is.
         """
-        gain_in = gain_out = None
-        if self.calibrate == "both":
-            gain_in, gain_out = alpha[:, : self.in_channels], alpha[:, self.in_channels :]
-        elif self.calibrate == "cin":
-            gain_in = alpha
-        else:
-            gain_out = alpha
+        gain_in = alpha[:, : self.in_channels] if self.calibrate != "cout" else None
+        gain_out = alpha[:, -self.out_channels :] if self.calibrate != "cin" else None
         kernel = self.weight.view(self.out_channels, -1, *self.kernel_size)
-        (stride, *spatial_stride), (dilation, *spatial_dilation) = self.stride, self.dilation
-        padded = F.pad(clip, (0, 0, 0, 0, self.padding[0], self.padding[0])) if self.padding[0] else clip
-        last = padded.shape[2] - (self.kernel_size[0] - 1) * dilation
-        output: Tensor | None = None
-        for tap in range(self.kernel_size[0]):
-            frames = padded[:, :, tap * dilation : tap * dilation + last : stride]
-            if gain_in is not None:
-                frames = frames * gain_in
-            result = F.conv2d(
-                frames.transpose(1, 2).flatten(0, 1),
-                kernel[:, :, tap],
-                None,
-                spatial_stride,
-                self.padding[1:],
-                spatial_dilation,
-                self.groups,
-            )
-            output = result if output is None else output + result
-        assert output is not None, "a kernel has at least one tap"
+        stride, dilation, past = self.stride[0], self.dilation[0], self.padding[0]
+        padded = F.pad(clip, (0, 0, 0, 0, past, past)) if past else clip
+        windows = padded.shape[2] - (self.kernel_size[0] - 1) * dilation
+
+        def convolve(tap: int) -> Tensor:
+            """Convolve the frames at one place of every window, ``(B * T_out, C_out, H, W)``."""
+            first = tap * dilation
+            frames = padded[:, :, first : first + windows : stride]
+            frames = (frames if gain_in is None else frames * gain_in).transpose(1, 2).flatten(0, 1)
+            sizes = self.stride[1:], self.padding[1:], self.dilation[1:]
+            return F.conv2d(frames, kernel[:, :, tap], None, *sizes, self.groups)
+
+        output = functools.reduce(torch.add, map(convolve, range(self.kernel_size[0])))
         output = output.view(clip.shape[0], -1, *output.shape[1:]).transpose(1, 2)
         if gain_out is not None:
             output = output * gain_out

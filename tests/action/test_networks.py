@@ -85,8 +85,8 @@ def test_parameters_of_the_route_functions() -> None:
         ("tada2d_r50", 8, 43.13),
         ("tada2d_r50", 16, 86.25),
         ("tadaconvnextv2_tiny", 16, 46.99),
-        ("tadaconvnextv2_small", 16, 91.29),
-        ("tadaconvnextv2_base", 16, 161.3),
+        pytest.param("tadaconvnextv2_small", 16, 91.29, marks=pytest.mark.slow),
+        pytest.param("tadaconvnextv2_base", 16, 161.3, marks=pytest.mark.slow),
         ("slowfast_4x16_r50", 32, 36.10),
         ("slowfast_4x16_r50_tada", 32, 36.11),
         ("slowfast_8x8_r50", 32, 65.71),
@@ -132,8 +132,8 @@ def test_published_keys_and_outputs(
     "name",
     [
         "tada2d_r50",
-        "tadaconvnextv2_tiny",
-        "tadaconvnext_tiny",
+        pytest.param("tadaconvnextv2_tiny", marks=pytest.mark.slow),
+        pytest.param("tadaconvnext_tiny", marks=pytest.mark.slow),
         pytest.param("slowfast_4x16_r50_tada", marks=pytest.mark.slow),
         pytest.param("r2plus1d_r50_tada2d1d", marks=pytest.mark.slow),
         pytest.param("r3d_r50_tada", marks=pytest.mark.slow),
@@ -168,7 +168,9 @@ def test_fresh_tadaconv_equals_the_plain_network(
         torch.testing.assert_close(with_tada(clip), without(clip), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["tadaconvnextv2_tiny", "slowfast_4x16_r50_tada"])
+@pytest.mark.parametrize(
+    "name", ["tadaconvnextv2_tiny", pytest.param("slowfast_4x16_r50_tada", marks=pytest.mark.slow)]
+)
 def test_gradients_reach_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     model = build_action_model(name, 3)
