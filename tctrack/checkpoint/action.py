@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tctrack.action import ActionModel, build_action_model
+from tctrack.action import BACKBONES, ActionModel, build_action_model
 from tctrack.checkpoint.io import Checkpoint, read_checkpoint, write_checkpoint
 from tctrack.checkpoint.load import fill, pick_device
-from tctrack.errors import CheckpointError, ConfigError
+from tctrack.errors import CheckpointError, ConfigError, suggest
 
 
 class Classifier(NamedTuple):
@@ -26,30 +26,39 @@ class Classifier(NamedTuple):
         return None if names is None else [str(name) for name in json.loads(names)]
 
 
-def load_classifier(path: str | Path, name: str | None = None, device: str = "cpu") -> Classifier:
+def load_classifier(name: str | Path, weights: str | Path | None = None, device: str = "cpu") -> Classifier:
     """Load a trained video classifier in evaluation mode.
 
     Args:
-        path: a .safetensors file of :func:`save_classifier`, or a released .pth file.
-        name: the network's name, for a file that does not say it.
+        name: a network (``tada2d_r50``, …), or a file of :func:`save_classifier`, which names its own.
+        weights: the network's weights: a .safetensors file, or a released .pth file.
         device: ``cpu``, ``cuda``, …, or ``auto``.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or does not fit the network.
+        CheckpointError: there is no such network or file, or the file is damaged or does not fit the network.
         DependencyError: the device is not there.
     """
-    path, place = Path(path), pick_device(device)
+    name, place = str(name), pick_device(device)
+    if weights is None and name in BACKBONES:
+        raise CheckpointError(f"'{name}' has no shipped weights; pass weights=FILE (.safetensors or released .pth)")
+    if name not in BACKBONES and (weights is not None or not Path(name).exists()):
+        raise CheckpointError(f"no video classifier or checkpoint '{name}'{suggest(name, BACKBONES)}")
+    path = Path(name if weights is None else weights)
     tensors, metadata = read_checkpoint(path)
-    name = metadata.get("architecture", name)
-    if name is None:
-        raise CheckpointError(f"checkpoint '{path}' does not name its network; say which it is (--model)")
+    architecture = metadata.get("architecture", name)
+    if weights is not None and architecture != name:
+        raise CheckpointError(f"checkpoint '{path}' holds '{architecture}', not '{name}'; load it as '{architecture}'")
+    if architecture not in BACKBONES:
+        raise CheckpointError(
+            f"checkpoint '{path}' names no video classifier; pass its network too (--model, --weights)"
+        )
     if "head.out.weight" not in tensors:
         raise CheckpointError(
             f"checkpoint '{path}' has no classifier ('head.out.weight'); it is not a video classifier"
         )
     try:
         classes = json.loads(metadata.get("num_classes", "null")) or len(tensors["head.out.weight"])
-        model = build_action_model(name, classes)
+        model = build_action_model(architecture, classes)
     except (ConfigError, ValueError) as error:
         raise CheckpointError(f"checkpoint '{path}' describes a network that cannot be built: {error}") from None
     fill(model, tensors, path)

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what names a classifier and what it sees of a video."""
     parser.add_argument(
-        "--weights", metavar="FILE", type=Path, required=True, help=".safetensors or released .pth file"
+        "--model", metavar="MODEL", required=True, help="file of a trained classifier, or a network such as tada2d_r50"
     )
-    parser.add_argument("--model", metavar="NAME", help="network, for a file that does not name it, such as tada2d_r50")
+    parser.add_argument(
+        "--weights", metavar="FILE", type=Path, help="the network's weights, .safetensors or released .pth"
+    )
     parser.add_argument(
         "--clip",
         metavar="KEY=VALUE",
@@ -39,7 +41,7 @@ def load_model(args: argparse.Namespace) -> tuple[Classifier, ClipSpec]:
     from tctrack.data.action_clips import ClipSpec
     from tctrack.errors import ConfigError
 
-    classifier = load_classifier(args.weights, args.model, args.device)
+    classifier = load_classifier(args.model, args.weights, args.device)
     clip = json.loads(classifier.metadata.get("clip", "{}"))
     for item in args.clip:
         key, separator, value = item.partition("=")

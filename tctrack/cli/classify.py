@@ -1,10 +1,11 @@
 """Say what happens in a video.
 
-Prints the most probable classes of a video file, averaged over clips that are spread over it. The weights are those of
-`tctrack train-action`, which carry the names of their classes and what they see of a video, or a released .pth file.
+Prints the most probable classes of a video file, averaged over clips that are spread over it. The model is a file
+of `tctrack train-action`, which carries the names of its classes and what it sees of a video, or a network with the
+weights of a released .pth file.
 
 Examples:
-    tctrack classify video.mp4 --weights runs/k400/model.safetensors
+    tctrack classify video.mp4 --model runs/k400/model.safetensors
     tctrack classify video.mp4 --model tada2d_r50 --weights TAda2D_8x8.pth --labels kinetics400.txt --topk 3
 """
 

@@ -5,7 +5,7 @@ Slides a video classifier over each video and writes the features before its cla
 skipped.
 
 Examples:
-    tctrack features videos/*.mp4 --weights runs/hacs/model.safetensors --out features
+    tctrack features videos/*.mp4 --model runs/hacs/model.safetensors --out features
     tctrack features game.mp4 --model tada2d_r50 --weights TAda2D_8x8.pth --stride 8 --format h5 --out .
 """
 

@@ -4,8 +4,8 @@ Averages the probabilities of several clips and crops of every video, as the pap
 accuracy: of the class, or of verb, noun and action. Videos that cannot be read are counted and left out.
 
 Examples:
-    tctrack test-action val.csv --weights runs/k400/model.safetensors
-    tctrack test-action val.json --kind ssv2 --weights TAda2D.pth --model tada2d_r50 --clip sampling=uniform
+    tctrack test-action val.csv --model runs/k400/model.safetensors
+    tctrack test-action val.json --kind ssv2 --model tada2d_r50 --weights TAda2D.pth --clip sampling=uniform
 """
 
 from __future__ import annotations

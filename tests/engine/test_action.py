@@ -156,19 +156,19 @@ def test_classify_prints_the_best_classes(tmp_path: Path, videos: Path, capsys: 
     path = tmp_path / "tiny.safetensors"
     save_classifier(path, "tiny", build_action_model("tiny", 8), clip=dataclasses.asdict(SPEC), classes=MOTIONS)
     video = str(videos.parent / "00000.mp4")
-    assert main(["classify", video, "--weights", str(path), "--topk", "3", "--device", "cpu"]) == 0
+    assert main(["classify", video, "--model", str(path), "--topk", "3", "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert all(any(name in line for name in MOTIONS) for line in lines)
     (tmp_path / "broken.mp4").write_bytes(b"")
-    assert main(["classify", str(tmp_path / "broken.mp4"), "--weights", str(path)]) == 2
+    assert main(["classify", str(tmp_path / "broken.mp4"), "--model", str(path)]) == 2
     assert "broken.mp4" in capsys.readouterr().err
-    assert main(["classify", video, "--weights", str(path), "--clip", "frames=99"]) == 2
+    assert main(["classify", video, "--model", str(path), "--clip", "frames=99"]) == 2
     assert "a clip needs 99" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "name", sorted(path.stem for path in (Path(__file__).parents[2] / "configs/action").glob("*.yaml"))
+    "name", sorted(path.stem for path in (Path(__file__).parents[2] / "configs/action").glob("tada*.yaml"))
 )
 def test_shipped_configurations_load(name: str) -> None:
     run = build(ActionTrainConfig, load_config(f"action/{name}", ["train.path=list.csv"]))

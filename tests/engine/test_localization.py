@@ -82,7 +82,7 @@ def test_features_through_the_command_line(flicker: Path, tmp_path: Path, capsys
     weights = tmp_path / "w.safetensors"
     save_classifier(weights, "brightness", build_action_model("brightness", 2), clip=dataclasses.asdict(SPEC))
     (tmp_path / "broken.mp4").write_bytes(b"x")
-    arguments = ["--weights", str(weights), "--out", str(tmp_path / "out"), "--stride", "10", "--device", "cpu"]
+    arguments = ["--model", str(weights), "--out", str(tmp_path / "out"), "--stride", "10", "--device", "cpu"]
     assert main(["features", str(flicker), str(tmp_path / "broken.mp4"), *arguments]) == 0
     printed = capsys.readouterr()
     assert "4 clips of 2 channels" in printed.out
