@@ -59,7 +59,7 @@ def test_one_network_serves_two_targets() -> None:
         tracker.init(frames[0], box)
     together = [[tracker.update(frame) for tracker in pair] for frame in frames[1:]]
     for index, box in enumerate(boxes):
-        alone = trackers.build_tracker("tctrack-lite")
+        alone = trackers.build_tracker("tctrack-lite", model=model)
         alone.init(frames[0], box)
         assert [alone.update(frame) for frame in frames[1:]] == [results[index] for results in together]
 

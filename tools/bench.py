@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from tctrack.cli import keep_freed_memory
 from tctrack.geometry.crops import crop_square, crop_subpixel, mean_colour
 from tctrack.models.build import build_model
+from tctrack.ops.fold import fold_batch_norms
 from tctrack.ops.online_tadaconv import WindowTAdaConv2d
 from trackers.siamese import SiameseTracker
 
@@ -69,13 +70,18 @@ def calibration(repeat: int) -> None:
 
 @torch.inference_mode()
 def tracker(repeat: int) -> None:
-    tracker = SiameseTracker(build_model("tctrack-lite").eval())
+    network = build_model("tctrack-lite").eval()
+    tracker = SiameseTracker(fold_batch_norms(network))
     frame = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     state = tracker.start(frame, (600, 300, 50, 60))
     search = torch.rand(1, 3, 256, 256) * 255
     compare(
         "tctrack-lite, 720p", ("whole update", lambda: tracker.step(frame, state)),
         ("network alone", lambda: tracker.model.step(search, state.temporal)), repeat,
+    )  # fmt: skip
+    compare(
+        "tctrack-lite, network", ("batch norms", lambda: network.step(search, state.temporal)),
+        ("folded", lambda: tracker.model.step(search, state.temporal)), repeat,
     )  # fmt: skip
 
 

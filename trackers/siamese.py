@@ -18,6 +18,7 @@ from tctrack.geometry.boxes import check_box
 from tctrack.geometry.crops import context_side, crop_square, crop_subpixel, mean_colour
 from tctrack.geometry.decode import Tracking, choose
 from tctrack.models.base import TemporalState, TrackingModel
+from tctrack.ops.fold import fold_batch_norms
 from tctrack.types import Box, Frame, TrackResult
 
 #: No side of an estimate falls below this, in frame pixels.
@@ -152,7 +153,7 @@ def build_siamese(
         window_influence: likewise.
         lr: likewise.
     """
-    network = model if isinstance(model, TrackingModel) else load_model(model, weights, device)
+    network = model if isinstance(model, TrackingModel) else fold_batch_norms(load_model(model, weights, device))
     own = network.config.tracking
     tracking = dataclasses.replace(
         own,

@@ -51,7 +51,7 @@ class InvertedResidual(nn.Module):
         wide = in_channels * spec.expansion
         margin = spec.kernel_size // 2
         self.expand = nn.Conv2d(in_channels, wide, 1, bias=False) if spec.expansion > 1 else None
-        self.expand_bn = nn.BatchNorm2d(wide, BN_EPS) if spec.expansion > 1 else None
+        self.expand_bn: nn.Module | None = nn.BatchNorm2d(wide, BN_EPS) if spec.expansion > 1 else None
         self.crop_padding = centre and spec.stride == 2
         padding = 0 if self.crop_padding else margin
         self.adaptive = reduction is not None
