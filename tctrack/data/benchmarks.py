@@ -122,7 +122,7 @@ def load_benchmark(name: str, root: str | Path, only: Collection[str] = ()) -> F
         ConfigError: there is no such benchmark or sequence.
         DatasetError: nothing of it lies under the root, or a file is malformed.
     """
-    benchmark, root = describe(name), Path(root).expanduser()
+    benchmark, root = describe(name), Path(root).expanduser().absolute()
     annotation = root if root.suffix == ".json" else root / f"{benchmark.name}.json"
     if annotation.is_file():
         return _read_annotation(benchmark, annotation, only)

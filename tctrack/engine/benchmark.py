@@ -194,7 +194,10 @@ def on_ray(jobs: Sequence[Job], address: str = "auto", threads: int = 1) -> Iter
     except ConnectionError:
         raise DependencyError(f"no Ray cluster at '{address}'; start one with: ray start --head") from None
 
+    folder = Path.cwd()
+
     def work(job: Job) -> Outcome:
+        os.chdir(folder)  # relative paths in trackers' options mean what they mean here
         _limit_threads(threads)
         return execute(job)
 
