@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tctrack.errors import ConfigError
+from tctrack.errors import ConfigError, suggest
 
 #: Which channels of the kernel a frame calibrates: its input's, its output's, or both.
 Calibrate: TypeAlias = Literal["cin", "cout", "both"]
@@ -58,11 +58,10 @@ class TAdaConv3d(nn.Module):
         self.dilation = _triple(plain.dilation, 1)
         self.groups, self.calibrate = groups, calibrate
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.calibrated_channels = {
-            "cin": in_channels,
-            "cout": out_channels,
-            "both": in_channels + out_channels,
-        }[calibrate]
+        channels = {"cin": in_channels, "cout": out_channels, "both": in_channels + out_channels}
+        if calibrate not in channels:
+            raise ConfigError(f"unknown calibrate='{calibrate}'{suggest(calibrate, channels)}")
+        self.calibrated_channels = channels[calibrate]
 
     def centres(self, frames: int) -> Tensor:
         """Return, for a clip of ``frames`` frames, the index ``(T_out,)`` of the frame at each window's centre."""

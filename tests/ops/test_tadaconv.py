@@ -177,6 +177,7 @@ def test_beta_calibrates_the_bias() -> None:
         lambda: AdaptiveConv(nn.Conv3d(4, 4, 3), causal=True),
         lambda: AdaptiveConv(nn.Conv3d(4, 4, 3, padding=1, stride=2), causal=True),
         lambda: AdaptiveConv(nn.Conv2d(4, 4, 3)).start(torch.zeros(1, 4, 5, 5)),
+        lambda: AdaptiveConv(nn.Conv2d(4, 4, 3), "cine"),  # type: ignore[arg-type]
         lambda: RouteFunction(3, ratio=4),
         lambda: RouteFunction(8, kernels=(2, 3)),
     ],
