@@ -67,10 +67,10 @@ def run(args: argparse.Namespace) -> int:
     if args.repeat < 1:
         raise ConfigError(f"--repeat {args.repeat} runs nothing; give at least 1")
     folder = args.results / found.benchmark.name
-    jobs = plan(folder, parse_trackers(args.tracker), found.sequences, args.repeat)
+    trackers = parse_trackers(args.tracker)
+    jobs = plan(folder, trackers, found.sequences, args.repeat)
     if args.realtime:
         jobs = _in_real_time(jobs, args.fps, args.latency)
-    names = list(dict.fromkeys(job.tracker for job in jobs))
 
     outcomes: list[Outcome] = []
     with tqdm(total=len(jobs), unit="seq", disable=None) as bar:
@@ -80,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
             bar.update()
 
     failed = failures(outcomes)
-    offline = [name.partition("@")[0] for name in names] if args.realtime else []
-    shown = [name for name in dict.fromkeys([*offline, *names]) if any((folder / name).glob("*.txt"))]
+    names = dict.fromkeys([*trackers, *(job.tracker for job in jobs)])
+    shown = [name for name in names if any((folder / name).glob("*.txt"))]
     if shown and not found.benchmark.withheld:
         everywhere = all(find_runs(folder / name, seq.name) for name in shown for seq in found.sequences)
         print(format_table(evaluate(found, args.results, shown, "otb", partial=not everywhere)))

@@ -93,11 +93,12 @@ def run_jobs(jobs: Sequence[Job], launch: Launcher, resume: bool = False) -> Ite
         DatasetError: a result to resume from is malformed.
     """
     done = [job for job in jobs if job.path.is_file()]
+    todo = [job for job in jobs if not job.path.is_file()]
     if done and not resume:
         raise OutputError(f"{done[0].path} and {len(done) - 1} more results are there; resume, or use another folder")
     for job in done:
         yield Outcome(job, read_run(job.path, len(job.sequence)))
-    for outcome in launch([job for job in jobs if job not in done]):
+    for outcome in launch(todo):
         log = outcome.job.path.parent / "errors" / outcome.job.path.name
         if outcome.run is None:
             write_text(log, outcome.error)

@@ -71,13 +71,15 @@ def find_runs(folder: Path, sequence: str) -> list[Path]:
 
 
 def find_trackers(results: Path, dataset: str) -> list[str]:
-    """Return the names of the trackers that have a folder of results for a dataset.
+    """Return the names of the trackers that have results for a dataset.
 
     Raises:
         DatasetError: there is none.
     """
     folder = results / dataset
-    names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    names = {
+        path.relative_to(folder).parts[0] for pattern in ("*/*.txt", "*/*/*_001.txt") for path in folder.glob(pattern)
+    }
     if not names:
         raise DatasetError(f"no tracker's results in {folder}; expected {folder / 'TRACKER' / 'SEQUENCE.txt'}")
     return sorted(names, key=natural_key)
