@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tctrack.config import build, config_root, load_config
+from tctrack.engine.train import TrainConfig
+from tctrack.errors import ConfigError
+from tctrack.models.tctrack import TCTrackConfig
+from tctrack.registry import Registry
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+    sizes: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    steps: int = 3
+    mode: Literal["fast", "slow"] = "fast"
+    where: Path | None = None
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_files_inherit_and_overrides_win(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("name: base\nsteps: 5\ninner: {rate: 1, sizes: [4]}\n")
+    (tmp_path / "child.yaml").write_text("base: base.yaml\nname: child\ninner: {rate: 2}\n")
+    found = build(Outer, load_config(tmp_path / "child.yaml", ["inner.sizes=[7, 8]", "where=~/x", "inner.rate=1e-3"]))
+    assert found == Outer("child", 5, "fast", Path("~/x").expanduser(), Inner(0.001, (7, 8)))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"nam": "x"}, "unknown key 'nam'; did you mean 'name'"),
+        ({}, "missing key 'name'"),
+        ({"name": 3}, "'name' must be str, not 3"),
+        ({"name": "x", "steps": True}, "'steps' must be int"),
+        ({"name": "x", "steps": 1.5}, "'steps' must be int"),
+        ({"name": "x", "mode": "fats"}, "'mode' is 'fats'; did you mean 'fast'"),
+        ({"name": "x", "inner": 3}, "'inner' must be a section"),
+        ({"name": "x", "inner": {"rat": 1}}, "unknown key 'inner.rat'; did you mean 'rate'"),
+        ({"name": "x", "inner": {"sizes": [1, "a"]}}, "'inner.sizes' must be int"),
+    ],
+)
+def test_what_does_not_fit_is_named(mapping: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(Outer, mapping)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[1, 2]", "must be a mapping"), ("a: [", "not valid YAML"), ("base: x.yaml\n", "inherits from itself")],
+)
+def test_malformed_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="x.yaml") as caught:
+        load_config(tmp_path / "x.yaml")
+    assert message in str(caught.value)
+
+
+def test_an_unknown_file_suggests_a_shipped_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'train/lite'"):
+        load_config("train/lit")
+
+
+def test_an_override_needs_a_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds a value, not a section"):
+        load_config("train/lite", ["out.folder=x"])
+
+
+@pytest.mark.parametrize("path", sorted((config_root() / "train").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_training_configuration_builds(path: Path) -> None:
+    build(TrainConfig, load_config(path))
+
+
+@pytest.mark.parametrize("path", sorted((config_root() / "model").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_model_configuration_builds(path: Path) -> None:
+    build(TCTrackConfig, load_config(path))
+
+
+def test_a_registry_suggests_names_and_refuses_a_second_owner() -> None:
+    registry: Registry[int] = Registry("number")
+    registry.register("three")(lambda: 3)
+    assert registry["three"]() == 3
+    assert list(registry) == ["three"]
+    with pytest.raises(ConfigError, match="unknown number 'tree'; did you mean 'three'"):
+        registry["tree"]
+    with pytest.raises(ValueError, match="twice"):
+        registry.register("three")(lambda: 4)
