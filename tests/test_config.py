@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_named(mapping: dict[str, object], message: str) ->
 )
 def test_malformed_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="x.yaml") as caught:
+    with pytest.raises(ConfigError, match=r"x\.yaml") as caught:
         load_config(tmp_path / "x.yaml")
     assert message in str(caught.value)
 
