@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TCTrackError as error:
         print(f"tctrack: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("tctrack: interrupted", file=sys.stderr)
         return 130

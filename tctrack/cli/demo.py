@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     fps = 30.0
     config = SceneConfig(
         target_size=(0.06 * height, 0.09 * height), speed=0.08, shake=0.02, zoom=0.004, roll=0.002,
-        distractors=(4, 6), lookalike=0.6, occluder=0.0, camouflage=0.0, light=0.004,
+        distractors=(3, 5), lookalike=0.3, occluder=0.0, camouflage=0.0, light=0.004,
     )  # fmt: skip
     assets = Assets.procedural(args.seed, grounds=1, sprites=12)
     scene = make_scene(np.random.default_rng(args.seed), assets, args.frames, config, (width, height))

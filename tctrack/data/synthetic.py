@@ -360,9 +360,9 @@ def _distractor(rng: np.random.Generator, assets: Assets, target: Actor, size: f
     kind = rng.choice(["together", "crossing", "alone", "still"], p=[0.45, 0.25, 0.2, 0.1])
     if kind == "together":
         path = target.centre + offset + _walk(rng, length, 0.3 * speed)
-    elif kind == "crossing":  # passes the target at some frame
-        meeting = rng.integers(length)
-        relative = _walk(rng, length, max(speed, 0.6 * distance / max(length - 1, 1)))
+    elif kind == "crossing":  # passes the target at some frame, but not where its box is given
+        meeting = int(rng.integers(length // 3, length))
+        relative = _walk(rng, length, max(speed, 1.5 * size / max(meeting, 1)))
         path = target.centre + relative - relative[meeting] + 0.4 * offset
     elif kind == "alone":
         path = target.centre[0] + offset + _walk(rng, length, speed)
