@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class ModelConfig(Protocol):
         """The tracker's settings that suit this network."""
 
 
-class TrackingModel(nn.Module):
+class TrackingModel(nn.Module, ABC):
     """A network that follows targets through streams; one class for training and tracking.
 
     Images are BGR, float32, 0–255. A batch holds one target each; the state is passed in and out, never kept.
@@ -44,21 +45,22 @@ class TrackingModel(nn.Module):
 
     config: ModelConfig
 
+    @abstractmethod
     def start(self, template: Tensor, search: Tensor) -> TemporalState:
         """Begin streams: templates ``(B, 3, Z, Z)`` and first search crops ``(B, 3, X, X)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, search: Tensor, state: TemporalState) -> tuple[Any, TemporalState]:
         """Locate the targets in the next search crops ``(B, 3, X, X)``; maps are ``(B, C, H, W)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, template: Tensor, clip: Tensor) -> Any:
         """Locate the targets in every frame of clips ``(B, T, 3, X, X)`` that start streams.
 
         The maps, ``(B, T, C, H, W)``, are those of :meth:`start` on the first frame and :meth:`step` on the others.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, outputs: Any) -> tuple[Tensor, Tensor]:
         """Turn maps into candidate boxes.
 
@@ -66,4 +68,3 @@ class TrackingModel(nn.Module):
             boxes ``(B, N, 4)``: x, y of the centre from the crop's centre, width, height, in search pixels;
             scores ``(B, N)``.
         """
-        raise NotImplementedError

@@ -9,12 +9,14 @@ Sources: TCTrack (CVPR 2022, section 3.2; :class:`WindowTAdaConv2d`), TCTrack++ 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class OnlineTAdaConv2d(nn.Module):
+class OnlineTAdaConv2d(nn.Module, ABC):
     """A convolution over frames ``(B, C_in, H, W)`` with a cache of temporal context per stream.
 
     A form of the layer says what the context is (:meth:`observe`); the rest is shared. A fresh layer equals the plain
@@ -59,13 +61,13 @@ class OnlineTAdaConv2d(nn.Module):
             for parameter in layer.parameters() if layer is not None else ():
                 nn.init.zeros_(parameter)
 
+    @abstractmethod
     def observe(self, clip: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
         """Take in the frames ``(B, T, C_in, H, W)`` that follow ``cache`` (None: a new stream).
 
         Returns:
             the context ``(B, C_in, T + context_length - 1, 1, 1)`` and the cache after the last frame.
         """
-        raise NotImplementedError
 
     def run(self, clip: Tensor, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convolve ``(B, T, C_in, H, W)``, the frames that follow ``cache``; return the result and the new cache."""

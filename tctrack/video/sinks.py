@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ DEFAULT_FPS = 30.0
 SinkType = TypeVar("SinkType", bound="_Sink")
 
 
-class _Sink:
+class _Sink(ABC):
     """A context manager that gives its target what was written, or leaves it alone if nothing was."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -44,9 +45,9 @@ class _Sink:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @abstractmethod
     def close(self) -> None:
         """Publish what was written."""
-        raise NotImplementedError
 
 
 class _FileSink(_Sink):
