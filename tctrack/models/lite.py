@@ -39,7 +39,7 @@ class LiteConfig:
     """Refine the map with the memory of earlier frames."""
     tower_depth: int = 3
     """Separable 5×5 convolutions in each head's tower."""
-    tracking: Tracking = Tracking(penalty_k=0.1, window_influence=0.4, lr=0.35, subpixel=True)  # noqa: RUF009
+    tracking: Tracking = Tracking(penalty_k=0.1, window_influence=0.3, lr=0.35, subpixel=True)  # noqa: RUF009
     """The tracker's settings."""
 
     @property
