@@ -1,7 +1,7 @@
 """Print success AUC and precision@20 (protocol otb) over the development set of 16 sequences.
 
 python tools/devset.py tctrack-lite nano,weights=FOLDER,label=NanoTrackV2 mil --workers 2
-python tools/devset.py tctrack-lite --weights runs/lite/last.pt --workers 2
+python tools/devset.py tctrack-lite --weights runs/lite/tctrack-lite.safetensors --workers 2
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +100,6 @@ def train(config: TrainConfig) -> Path:
     """
     if (config.clips.template_size, config.clips.search_size) != (config.model.template_size, config.model.search_size):
         raise ConfigError("clips.template_size and clips.search_size must equal the model's")
-    random.seed(config.seed)
     torch.manual_seed(config.seed)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
