@@ -124,6 +124,7 @@ def train(config: TrainConfig) -> Path:
     loader = iter(_loader(dataset, config, first=step * config.optim.batch))
     bar = tqdm(total=config.optim.steps, initial=step, unit="step", desc="train", mininterval=2)
     sums: dict[str, float] = {}
+    taken = skipped = 0
     began = time.monotonic()
     while step < config.optim.steps:
         clip = next(loader)
@@ -142,20 +143,21 @@ def train(config: TrainConfig) -> Path:
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
         step += 1
         bar.update()
-        if not torch.isfinite(norm):
-            sums["skipped"] = sums.get("skipped", 0) + config.log_every
-            continue
-        optimizer.step()
-        _average(averaged, model, min(config.optim.ema, (1 + step) / (10 + step)))
-        for name, value in (*losses._asdict().items(), ("norm", norm)):
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if torch.isfinite(norm):
+            optimizer.step()
+            _average(averaged, model, min(config.optim.ema, (1 + step) / (10 + step)))
+            taken += 1
+            for name, value in (*losses._asdict().items(), ("norm", norm)):
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+        else:
+            skipped += 1
 
         if step % config.log_every == 0:
-            row = {name: round(value / config.log_every, 5) for name, value in sums.items()}
+            row = {name: round(value / taken, 5) for name, value in sums.items()}
             speed = config.log_every / (time.monotonic() - began)
-            _log(config.out, {"step": step, "lr": rate, **row, "steps_per_s": round(speed, 3)})
-            bar.set_postfix({"loss": row["total"], "box": row["box"]})
-            sums, began = {}, time.monotonic()
+            _log(config.out, {"step": step, "lr": rate, **row, "skipped": skipped, "steps_per_s": round(speed, 3)})
+            bar.set_postfix({"loss": row.get("total"), "box": row.get("box")})
+            sums, taken, skipped, began = {}, 0, 0, time.monotonic()
         if step % config.checkpoint_every == 0 or step == config.optim.steps:
             _save(latest, model, averaged, optimizer, step)
     bar.close()

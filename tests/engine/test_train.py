@@ -10,6 +10,7 @@ import torch
 
 from tctrack.checkpoint import load_model
 from tctrack.config import build, load_config
+from tctrack.engine.losses import lite_losses
 from tctrack.engine.train import OptimConfig, TrainConfig, build_optimizer, learning_rate, train
 from tctrack.errors import CheckpointError, ConfigError, DependencyError
 from tctrack.models.efficientnet import adapt_imagenet_weights
@@ -76,6 +77,26 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, initial: Path) -> 
     resumed = train(_config(tmp_path / "broken", initial, "optim.steps=4"))
     for (key, one), other in zip(_weights(whole).items(), _weights(resumed).values(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0, msg=key)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(
+    tmp_path: Path, initial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tctrack.engine.train as module
+
+    calls = []
+
+    def second_is_nan(*arguments: object) -> object:
+        losses = lite_losses(*arguments)  # type: ignore[arg-type]
+        calls.append(losses)
+        return losses._replace(total=losses.total * float("nan")) if len(calls) == 2 else losses
+
+    monkeypatch.setattr(module, "lite_losses", second_is_nan)
+    weights = train(_config(tmp_path / "run", initial, "optim.steps=2"))
+    rows = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [row["skipped"] for row in rows] == [0, 1]
+    assert torch.load(tmp_path / "run/latest.pt", weights_only=True)["step"] == 2
+    assert all(torch.isfinite(value).all() for value in _weights(weights).values())
 
 
 def test_low_blocks_and_trunk_statistics_stay() -> None:
