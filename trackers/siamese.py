@@ -93,7 +93,9 @@ class SiameseTracker:
             centre, context = (x + (w - 1) / 2, y + (h - 1) / 2), max(1, round(context))
         template = self._crop(frame, centre, context, self.model.config.template_size, fill)
         search = self._crop(frame, centre, context, self.model.config.search_size, fill)
-        return TrackerState(frame_size, fill, context, centre, (w, h), self.model.start(template, search))
+        scale = self.model.config.template_size / context
+        extent = torch.tensor([[w * scale, h * scale]], device=self._device)
+        return TrackerState(frame_size, fill, context, centre, (w, h), self.model.start(template, search, extent))
 
     @torch.inference_mode()
     def step(self, frame: Frame, state: TrackerState) -> tuple[TrackResult, TrackerState]:

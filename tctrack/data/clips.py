@@ -52,6 +52,8 @@ class Clip(NamedTuple):
     """``(T, search_size, search_size, 3)``."""
     boxes: FloatArray
     """The target's x, y, w, h in each search crop, in its pixels, ``(T, 4)`` float32."""
+    extent: FloatArray
+    """The target's width and height in the template, in its pixels, ``(2,)`` float32."""
 
 
 class ClipSource(Protocol):
@@ -81,7 +83,9 @@ class SyntheticClips:
             image = disturb(scene.render(t, (native, native), view.matrix(native)))
             return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
 
-        template = cut(0, _View.around(boxes[0], config.template_size, config.template_size), config.template_size)
+        exemplar = _View.around(boxes[0], config.template_size, config.template_size)
+        template = cut(0, exemplar, config.template_size)
+        extent = exemplar.place(boxes[0], config.template_size)[2:]
         images, targets = [], []
         for t in range(warmup, len(scene)):
             first = t == warmup
@@ -89,7 +93,7 @@ class SyntheticClips:
             view = view.disturbed(rng, 2.0 if first else drift, 0.02 if first else config.scale_jitter, config)
             images.append(cut(t, view, config.search_size))
             targets.append(view.place(boxes[t], config.search_size))
-        return Clip(template, np.stack(images), np.array(targets, np.float32))
+        return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
 
 
 class CropPack:
@@ -161,7 +165,9 @@ class CropPack:
             x, y, w, h = boxes[frame]
             return _View(np.array([x + w / 2, y + h / 2]), zoom * size)
 
-        template = cut(origin, centred(origin, config.template_size), config.template_size)
+        exemplar = centred(origin, config.template_size)
+        template = cut(origin, exemplar, config.template_size)
+        extent = exemplar.place(boxes[origin], config.template_size)[2:]
         images, targets = [], []
         for position, frame in enumerate(frames):
             first = position == 0
@@ -173,7 +179,7 @@ class CropPack:
             targets.append((config.search_size - x - w if mirror else x, y, w, h))
             if twin is not None:
                 twin.move(rng)
-        return Clip(template, np.stack(images), np.array(targets, np.float32))
+        return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
 
 
 class ClipDataset(Dataset[Clip]):

@@ -132,9 +132,9 @@ def train(config: TrainConfig) -> Path:
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         _train_mode(model)
-        template, search, boxes = (tensor.to(device, non_blocking=True) for tensor in clip)
+        template, search, boxes, extent = (tensor.to(device, non_blocking=True) for tensor in clip)
         with torch.autocast(device.type, torch.bfloat16):
-            outputs = model(template, search)
+            outputs = model(template, search, extent)
         # The first crop only starts the stream.
         outputs = type(outputs)(*(maps[:, 1:] for maps in outputs))
         losses = lite_losses(outputs, boxes[:, 1:], config.model)
@@ -241,11 +241,16 @@ def _loader(dataset: ClipDataset, config: TrainConfig, first: int) -> DataLoader
     )
 
 
-def _collate(clips: list[Clip]) -> tuple[Tensor, Tensor, Tensor]:
-    """Stack clips into float tensors: templates ``(B, 3, S, S)``, search ``(B, T, 3, S, S)``, boxes ``(B, T, 4)``."""
+def _collate(clips: list[Clip]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Stack clips into float tensors: templates ``(B, 3, S, S)``, search ``(B, T, 3, S, S)``, boxes ``(B, T, 4)``,
+    extents ``(B, 2)``.
+    """
     template = torch.from_numpy(np.stack([clip.template for clip in clips])).permute(0, 3, 1, 2).float()
     search = torch.from_numpy(np.stack([clip.search for clip in clips])).permute(0, 1, 4, 2, 3).float()
-    return template, search, torch.from_numpy(np.stack([clip.boxes for clip in clips]))
+    boxes, extents = (
+        torch.from_numpy(np.stack(rows)) for rows in zip(*((c.boxes, c.extent) for c in clips), strict=True)
+    )
+    return template, search, boxes, extents
 
 
 def _initialise(model: TCTrackLite, config: TrainConfig) -> None:

@@ -46,15 +46,19 @@ class TrackingModel(nn.Module, ABC):
     config: ModelConfig
 
     @abstractmethod
-    def start(self, template: Tensor, search: Tensor) -> TemporalState:
-        """Begin streams: templates ``(B, 3, Z, Z)`` and first search crops ``(B, 3, X, X)``."""
+    def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
+        """Begin streams: templates ``(B, 3, Z, Z)`` and first search crops ``(B, 3, X, X)``.
+
+        ``extent`` ``(B, 2)`` is the targets' width and height in template pixels, for networks that make use of it;
+        without it they take half the template.
+        """
 
     @abstractmethod
     def step(self, search: Tensor, state: TemporalState) -> tuple[Any, TemporalState]:
         """Locate the targets in the next search crops ``(B, 3, X, X)``; maps are ``(B, C, H, W)``."""
 
     @abstractmethod
-    def forward(self, template: Tensor, clip: Tensor) -> Any:
+    def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> Any:
         """Locate the targets in every frame of clips ``(B, T, 3, X, X)`` that start streams.
 
         The maps, ``(B, T, C, H, W)``, are those of :meth:`start` on the first frame and :meth:`step` on the others.

@@ -130,7 +130,7 @@ class TCTrackLite(TrackingModel):
         nn.init.constant_(self.centre.bias, -4.0)  # type: ignore[arg-type]
         nn.init.constant_(self.box.bias, 0.0)  # type: ignore[arg-type]
 
-    def start(self, template: Tensor, search: Tensor) -> TemporalState:
+    def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
         """Begin a stream: template crops ``(B, 3, 128, 128)``, first search crops ``(B, 3, 256, 256)``, BGR 0–255."""
         return self._run(self._template(template), search[:, None], None)[1]
 
@@ -139,7 +139,7 @@ class TCTrackLite(TrackingModel):
         outputs, state = self._run(state.template, search[:, None], state)
         return LiteOutputs(outputs.centre[:, 0], outputs.box[:, 0]), state
 
-    def forward(self, template: Tensor, clip: Tensor) -> LiteOutputs:
+    def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> LiteOutputs:
         """Locate the targets in every frame of a clip ``(B, T, 3, 256, 256)`` that starts a stream."""
         return self._run(self._template(template), clip, None)[0]
 

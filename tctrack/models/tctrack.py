@@ -103,7 +103,7 @@ class TCTrack(TrackingModel):
         self.backbone = TAdaAlexNet(config.calibration, config.trunk_channels)
         self.grader = Grader(config)
 
-    def start(self, template: Tensor, search: Tensor) -> TemporalState:
+    def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
         """Begin streams: templates ``(B, 3, 127, 127)`` and first search crops ``(B, 3, 287, 287)``."""
         return self._run(self._template(template), search[:, None], None)[1]
 
@@ -112,7 +112,7 @@ class TCTrack(TrackingModel):
         outputs, state = self._run(state.template, search[:, None], state)
         return TCTrackOutputs(*(output[:, 0] for output in outputs)), state
 
-    def forward(self, template: Tensor, clip: Tensor) -> TCTrackOutputs:
+    def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> TCTrackOutputs:
         """Locate the targets in clips ``(B, T, 3, 287, 287)`` that start streams; maps are ``(B, T, C, 11, 11)``."""
         return self._run(self._template(template), clip, None)[0]
 
