@@ -54,4 +54,5 @@ for _model in ("tctrack-lite", "tctrack", "tctrack++"):
     _register(_model, "trackers.siamese", "build_siamese", model=_model)
 for _kind in ("mil", "nano", "csrt", "kcf"):
     _register(_kind, "trackers.opencv", f"build_{_kind}")
+_register("nanotrack", "trackers.nanotrack", "build_nanotrack")
 _register("static", "trackers.static", "StaticTracker")
