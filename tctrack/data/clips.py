@@ -6,7 +6,6 @@ memory of the past mean the same in training and in tracking.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
+from tctrack.data.packs import CONTEXT, STILL, open_pack
 from tctrack.data.synthetic import Assets, SceneConfig, make_scene
 from tctrack.errors import DatasetError
 from tctrack.types import FloatArray, Frame
@@ -97,62 +97,49 @@ class SyntheticClips:
 
 
 class CropPack:
-    """Recorded tracks as square crops around the target, with a ``boxes.json`` of ``{track: [[file, x, y, w, h], …]}``.
+    """Clips of the recorded tracks of a pack (:mod:`tctrack.data.packs`), whose crops exceed a search crop.
 
-    The crops have the template's scale (the target's context spans ``context`` pixels) and exceed a search crop.
-    A track whose name starts with ``img_`` is a set of single images.
+    Args:
+        root: folder of the pack.
+        stills: share of single images among the clips, where the pack holds both.
 
     Raises:
-        DatasetError: ``boxes.json`` is missing or malformed.
+        DatasetError: there is no pack, or it is malformed.
     """
 
-    def __init__(self, root: Path, context: float = 127.0, stills: float = 0.3) -> None:
-        index = root / "boxes.json"
-        try:
-            tracks = json.loads(index.read_text(encoding="utf-8"))
-            self._tracks = [
-                (
-                    [str(root / name / row[0]) for row in rows],
-                    np.array([row[1:5] for row in rows], np.float64).reshape(-1, 4),
-                )
-                for name, rows in tracks.items()
-            ]
-        except OSError:
-            raise DatasetError(f"no '{index}'; give the folder of a crop pack, which holds boxes.json") from None
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            raise DatasetError(f"'{index}' is not a mapping of tracks to [file, x, y, w, h] rows: {error}") from None
-        self._still = np.array([name.startswith("img_") for name in tracks])
-        weights = np.sqrt([len(files) for files, _ in self._tracks])
+    def __init__(self, root: Path, stills: float = 0.3) -> None:
+        self._pack = open_pack(root)
+        self._still = np.array([name.startswith(STILL) for name in self._pack.names])
+        weights = np.sqrt([len(boxes) for boxes in self._pack.boxes])
         for kind, share in ((self._still, stills), (~self._still, 1 - stills)):
             if kind.any():
                 weights[kind] *= share / weights[kind].sum()
         self._weights = weights / weights.sum()
-        self.context = context
 
     def sample(self, rng: np.random.Generator, config: ClipConfig) -> Clip:
         """Draw a stretch of a track, and a template from near it."""
-        index = rng.choice(len(self._tracks), p=self._weights)
-        files, boxes = self._tracks[index]
+        index = int(rng.choice(len(self._weights), p=self._weights))
+        boxes = self._pack.boxes[index]
         if self._still[index]:
-            frames = np.full(config.length, rng.integers(len(files)))
+            frames = np.full(config.length, rng.integers(len(boxes)))
             origin = int(frames[0])
         else:
             stride = int(rng.integers(1, config.gap + 1))
-            stride = max(1, min(stride, (len(files) - 1) // max(config.length - 1, 1)))
-            start = int(rng.integers(0, max(1, len(files) - stride * (config.length - 1))))
-            frames = np.minimum(start + stride * np.arange(config.length), len(files) - 1)
+            stride = max(1, min(stride, (len(boxes) - 1) // max(config.length - 1, 1)))
+            start = int(rng.integers(0, max(1, len(boxes) - stride * (config.length - 1))))
+            frames = np.minimum(start + stride * np.arange(config.length), len(boxes) - 1)
             if rng.random() < 0.3:
                 frames = frames[::-1]
-            low, high = max(0, int(frames[0]) - config.reach), min(len(files) - 1, int(frames[0]) + config.reach)
+            low, high = max(0, int(frames[0]) - config.reach), min(len(boxes) - 1, int(frames[0]) + config.reach)
             origin = int(rng.integers(low, high + 1))
         disturb = _Disturbance(rng)
         mirror = rng.random() < 0.5
         drift = rng.choice(config.drift)
         twin = _Twin(rng) if rng.random() < config.twin else None
-        zoom = self.context / config.template_size
+        zoom = CONTEXT / config.template_size
 
         def cut(frame: int, view: _View, size: int) -> Frame:
-            image = _read(files[frame])
+            image = self._pack.read(index, frame)
             if twin is not None and size == config.search_size:
                 image = twin.paste(image, boxes[frame])
             mean = image.mean((0, 1))
@@ -317,10 +304,3 @@ class _Disturbance:
             _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
             image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
         return np.asarray(image, np.uint8)
-
-
-def _read(path: str) -> Frame:
-    image = cv2.imread(path)
-    if image is None:
-        raise DatasetError(f"cannot read training image '{path}'")
-    return np.asarray(image, np.uint8)
