@@ -23,6 +23,7 @@ VERBS = {
     "track": "track a target in a video file, camera, stream or image folder",
     "demo": "make an aerial clip, track its target, and show how well it went",
     "convert": "turn a released .pth checkpoint into safetensors",
+    "prepare": "cut a training set into a crop pack",
     "train": "train a tracker",
     "datasets": "list the benchmarks and what is found of them",
     "test": "run trackers over a benchmark",
