@@ -6,7 +6,8 @@ memory of the past mean the same in training and in tracking.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -19,6 +20,22 @@ from tctrack.data.packs import CONTEXT, STILL, open_pack
 from tctrack.data.synthetic import Assets, SceneConfig, make_scene
 from tctrack.errors import DatasetError
 from tctrack.types import FloatArray, Frame
+
+
+@dataclass(frozen=True)
+class SiameseSampling:
+    """The sampling of SiamRPN++ (CVPR 2019), which TCTrack takes over: one shift and one scale for a whole clip."""
+
+    shift: float = 64.0
+    """Largest shift of the search crops off their targets, in search pixels."""
+    scale: float = 0.18
+    """Largest relative change of the search crops' width and height."""
+    template_shift: float = 4.0
+    """Largest shift of the template, in its pixels."""
+    template_scale: float = 0.05
+    """Largest relative change of the template's width and height."""
+    blur: float = 0.2
+    """Probability that a search crop is blurred."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,9 @@ class ClipConfig:
     """Most frames of a recorded track between the template and the first search crop."""
     twin: float = 0.35
     """Probability that a copy of the target is pasted into a recorded track."""
+    siamese: SiameseSampling | None = None
+    """Cut every crop about its own target instead, as the published trackers were trained; the template and the last
+    crop are at most ``reach`` frames apart, the crop before the last one is its neighbour, the others are earlier."""
 
 
 class Clip(NamedTuple):
@@ -75,13 +95,23 @@ class SyntheticClips:
         warmup = int(rng.choice([0, 0, 4, 12]))
         scene = make_scene(rng, self.assets, warmup + config.length, self.scene)
         boxes = np.array([scene.box(t) for t in range(len(scene))])
+
+        def draw(t: int, view: _View, size: int) -> Frame:
+            native = int(np.clip(np.max(view.side), size / 6, size))  # at the camera's resolution
+            return scene.render(t, (native, native), view.matrix(native))
+
+        def enlarge(image: Frame, size: int) -> Frame:
+            return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+        if config.siamese is not None:
+            return _siamese_clip(
+                rng, boxes, config, config.siamese, lambda t, view, size: enlarge(draw(t, view, size), size)
+            )
         disturb = _Disturbance(rng)
         drift = rng.choice(config.drift)
 
         def cut(t: int, view: _View, size: int) -> Frame:
-            native = int(np.clip(view.side, size / 6, size))  # draw at the camera's resolution, then enlarge
-            image = disturb(scene.render(t, (native, native), view.matrix(native)))
-            return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
+            return enlarge(disturb(draw(t, view, size)), size)
 
         exemplar = _View.around(boxes[0], config.template_size, config.template_size)
         template = cut(0, exemplar, config.template_size)
@@ -120,6 +150,12 @@ class CropPack:
         """Draw a stretch of a track, and a template from near it."""
         index = int(rng.choice(len(self._weights), p=self._weights))
         boxes = self._pack.boxes[index]
+        if config.siamese is not None:
+            start, count = (int(rng.integers(len(boxes))), 1) if self._still[index] else (0, len(boxes))
+            return _siamese_clip(
+                rng, boxes[start : start + count], config, config.siamese,
+                lambda frame, view, size: _cut(self._pack.read(index, start + frame), view, size),
+            )  # fmt: skip
         if self._still[index]:
             frames = np.full(config.length, rng.integers(len(boxes)))
             origin = int(frames[0])
@@ -142,11 +178,8 @@ class CropPack:
             image = self._pack.read(index, frame)
             if twin is not None and size == config.search_size:
                 image = twin.paste(image, boxes[frame])
-            mean = image.mean((0, 1))
-            crop = cv2.warpAffine(
-                image, view.pixel_matrix(size), (size, size), borderMode=cv2.BORDER_CONSTANT, borderValue=mean.tolist()
-            )
-            return disturb(np.asarray(crop[:, ::-1] if mirror else crop, np.uint8))
+            crop = _cut(image, view, size)
+            return disturb(crop[:, ::-1] if mirror else crop)
 
         def centred(frame: int, size: int) -> _View:
             x, y, w, h = boxes[frame]
@@ -170,10 +203,28 @@ class CropPack:
 
 
 class ClipDataset(Dataset[Clip]):
-    """A fixed number of clips drawn from weighted sources; clip ``i`` depends on the seed and ``i`` alone."""
+    """A fixed number of clips drawn from weighted sources; clip ``i`` depends on the seed and ``i`` alone.
+
+    Args:
+        sources: with their weights.
+        config: how clips are cut.
+        clips: how many there are.
+        seed: of all clips.
+        grow: numbers of the clips from which on clips are one search crop longer, up to the configured length.
+        distinct: how many different clips come again and again; None for always new ones.
+
+    Raises:
+        DatasetError: no source has a weight.
+    """
 
     def __init__(
-        self, sources: Sequence[tuple[ClipSource, float]], config: ClipConfig, clips: int, seed: int = 0
+        self,
+        sources: Sequence[tuple[ClipSource, float]],
+        config: ClipConfig,
+        clips: int,
+        seed: int = 0,
+        grow: Sequence[int] = (),
+        distinct: int | None = None,
     ) -> None:
         if not sources or sum(weight for _, weight in sources) <= 0:
             raise DatasetError("training needs at least one source of clips with a positive weight")
@@ -181,22 +232,25 @@ class ClipDataset(Dataset[Clip]):
         weights = np.array([weight for _, weight in sources], np.float64)
         self._weights = weights / weights.sum()
         self._config, self._clips, self._seed = config, clips, seed
+        self._grow, self._distinct = grow, distinct or clips
 
     def __len__(self) -> int:
         return self._clips
 
     def __getitem__(self, index: int) -> Clip:
-        rng = np.random.default_rng((self._seed, index))
+        rng = np.random.default_rng((self._seed, index % self._distinct))
         source = self._sources[rng.choice(len(self._sources), p=self._weights)]
-        return source.sample(rng, self._config)
+        length = self._config.length - sum(index < start for start in self._grow)
+        return source.sample(rng, dataclasses.replace(self._config, length=length))
 
 
 @dataclass(frozen=True)
 class _View:
-    """A square window of an image."""
+    """A window of an image that is shown as a square crop."""
 
     centre: FloatArray
-    side: float
+    side: FloatArray | float
+    """Width and height, or both at once."""
 
     @classmethod
     def around(cls, box: FloatArray, size: int, template_size: int) -> _View:
@@ -210,6 +264,10 @@ class _View:
         offset = np.clip(rng.normal(0, drift, 2), -limit, limit) * (self.side / config.search_size)
         return _View(self.centre + offset, float(self.side * np.exp(np.clip(rng.normal(0, scale), -0.3, 0.3))))
 
+    def displaced(self, draws: FloatArray, shift: float, scale: float) -> _View:
+        """Move by parts of the side, and change width and height, by up to ``shift`` and ``scale`` times the draws."""
+        return _View(self.centre + draws[:2] * shift * self.side, self.side * (1 + draws[2:] * scale))
+
     def matrix(self, size: int) -> FloatArray:
         """Return the affine map from the image to a crop of ``size``, in continuous coordinates."""
         scale = size / self.side
@@ -218,13 +276,74 @@ class _View:
     def pixel_matrix(self, size: int) -> FloatArray:
         """Return the same map for OpenCV, whose pixel centres have whole coordinates."""
         matrix = self.matrix(size)
-        matrix[:, 2] += 0.5 * matrix[0, 0] - 0.5
+        matrix[:, 2] += 0.5 * np.diag(matrix) - 0.5
         return matrix
 
     def place(self, box: FloatArray, size: int) -> FloatArray:
         scale = size / self.side
         corner = (box[:2] - self.centre) * scale + size / 2
         return np.concatenate((corner, box[2:] * scale))
+
+
+def _siamese_clip(
+    rng: np.random.Generator,
+    boxes: FloatArray,
+    config: ClipConfig,
+    sampling: SiameseSampling,
+    cut: Callable[[int, _View, int], Frame],
+) -> Clip:
+    """Draw a clip of a track with the boxes ``(T, 4)``; ``cut`` makes a crop from a frame, a view and a size."""
+    origin = int(rng.integers(len(boxes)))
+    low, high = max(0, origin - config.reach), min(len(boxes) - 1, origin + config.reach)
+    last = int(rng.integers(low, high + 1))
+    earlier = np.arange(low, max(last, low + 1))  # the last frame itself, where it is the first
+    frames = np.sort(rng.choice(earlier, config.length - 1, replace=len(earlier) < config.length - 1))
+    frames[-1] = earlier[-1]
+
+    def around(frame: int, size: int) -> _View:
+        return _View.around(boxes[frame], size, config.template_size)
+
+    size = config.template_size
+    exemplar = around(origin, size).displaced(
+        rng.uniform(-1, 1, 4), sampling.template_shift / size, sampling.template_scale
+    )
+    template = _tint(rng, cut(origin, exemplar, size))
+    extent = exemplar.place(boxes[origin], size)[2:]
+    size, draws = config.search_size, rng.uniform(-1, 1, 4)
+    images, targets = [], []
+    for frame in (*frames.tolist(), last):
+        view = around(frame, size).displaced(draws, sampling.shift / size, sampling.scale)
+        image = _tint(rng, cut(frame, view, size))
+        images.append(_smear(rng, image) if rng.random() < sampling.blur else image)
+        targets.append(view.place(boxes[frame], size))
+    return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
+
+
+def _cut(image: Frame, view: _View, size: int) -> Frame:
+    mean = image.mean((0, 1)).tolist()
+    crop = cv2.warpAffine(
+        image, view.pixel_matrix(size), (size, size), borderMode=cv2.BORDER_CONSTANT, borderValue=mean
+    )
+    return np.asarray(crop, np.uint8)
+
+
+#: Principal components of ImageNet's colours, B, G, R by component, scaled by their deviations (AlexNet, NIPS 2012).
+_COLOURS = np.array([[-0.5836, -0.6948, 0.4203], [-0.5808, -0.0045, -0.8140], [-0.5675, 0.7192, 0.4009]]) * (
+    255 * np.array([0.2175, 0.0188, 0.0045])
+)
+
+
+def _tint(rng: np.random.Generator, image: Frame) -> Frame:
+    """Shift the colours along their principal components."""
+    shift = _COLOURS @ rng.normal(0, 0.1, 3)
+    return np.asarray(cv2.add(image, (*shift.tolist(), 0.0)), np.uint8)
+
+
+def _smear(rng: np.random.Generator, image: Frame) -> Frame:
+    """Blur along a cross of random size, which stands for the motion of the camera."""
+    length, share = int(rng.choice(np.arange(5, 46, 2))), rng.random()
+    across, down = cv2.blur(image, (length, 1)), cv2.blur(image, (1, length))
+    return np.asarray(cv2.addWeighted(across, share, down, 1 - share, 0), np.uint8)
 
 
 class _Twin:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tctrack.data.clips import Clip, ClipConfig, ClipDataset, CropPack, SyntheticClips
+from tctrack.data.clips import Clip, ClipConfig, ClipDataset, CropPack, SiameseSampling, SyntheticClips
 from tctrack.data.synthetic import Assets
 from tctrack.errors import DatasetError
 
@@ -98,3 +98,62 @@ def test_the_research_crops_are_read(shared: Path) -> None:
     source = CropPack(shared / "data/train_crops")
     for seed in range(3):
         _check(source.sample(np.random.default_rng(seed), CONFIG))
+
+
+PLAIN = SiameseSampling(shift=0.0, scale=0.0, template_shift=0.0, template_scale=0.0, blur=0.0)
+
+
+def test_siamese_clips_share_one_shift_and_scale(pack: Path, painted: SyntheticClips) -> None:
+    sizes = []
+    for seed in range(30):
+        source = (CropPack(pack), painted)[seed % 2]
+        clip = source.sample(np.random.default_rng(seed), ClipConfig(127, 287, 4, siamese=SiameseSampling()))
+        centre = clip.boxes[:, :2] + clip.boxes[:, 2:] / 2
+        np.testing.assert_allclose(centre, centre[:1].repeat(4, 0), atol=1e-3)  # each about its own target
+        if seed % 2 == 0:  # the track's target is 60 by 40, and a crop shows its context of 99.5 in 127 pixels
+            sizes.append(np.array([60, 40]) * 127 / np.sqrt(110 * 90) / clip.boxes[0, 2:])
+    low, high = np.min(sizes, 0), np.max(sizes, 0)
+    assert (low >= 0.82 - 1e-6).all()
+    assert (high <= 1.18 + 1e-6).all()
+    assert (high - low > 0.2).all()
+    assert np.ptp(np.array(sizes)[:, 0] / np.array(sizes)[:, 1]) > 0.1  # width and height change apart
+
+
+def test_siamese_clips_are_shifted_off_the_target(painted: SyntheticClips) -> None:
+    config = ClipConfig(127, 287, 2, siamese=SiameseSampling(scale=0.0))
+    clips = [painted.sample(np.random.default_rng(seed), config) for seed in range(16)]
+    offsets = np.array([clip.boxes[0, :2] + clip.boxes[0, 2:] / 2 - 143.5 for clip in clips])
+    assert np.abs(offsets).max() <= 64
+    assert (np.ptp(offsets, 0) > 70).all()
+
+
+def test_siamese_clips_end_with_neighbours_near_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The brightness of a frame tells its number, once colours stay.
+    monkeypatch.setattr("tctrack.data.clips._tint", lambda rng, image: image)
+    (tmp_path / "walk").mkdir()
+    rows = []
+    for index in range(24):
+        cv2.imwrite(str(tmp_path / f"walk/{index:03d}.png"), np.full((384, 384, 3), 10 * index, np.uint8))
+        rows.append([f"{index:03d}.png", 162, 172, 60, 40])
+    (tmp_path / "boxes.json").write_text(json.dumps({"walk": rows}))
+    config = ClipConfig(127, 287, 4, reach=6, siamese=PLAIN)
+    for seed in range(10):
+        clip = CropPack(tmp_path).sample(np.random.default_rng(seed), config)
+        origin, *frames = (int(np.median(image)) // 10 for image in (clip.template, *clip.search))
+        assert frames == sorted(frames)
+        assert frames[-2] == max(frames[-1] - 1, origin - 6, 0)
+        assert all(abs(frame - origin) <= 6 for frame in frames)
+
+
+def test_a_still_is_its_own_past(pack: Path) -> None:
+    source = CropPack(pack, stills=1.0)
+    clip = source.sample(np.random.default_rng(0), ClipConfig(127, 287, 3, siamese=PLAIN))
+    assert np.abs(clip.search[0].astype(int) - clip.search[2]).max() < 60  # but for the colours
+    np.testing.assert_allclose(clip.boxes[0], clip.boxes[2])
+
+
+def test_clips_grow_and_come_again(painted: SyntheticClips) -> None:
+    dataset = ClipDataset([(painted, 1.0)], CONFIG, 8, grow=[4], distinct=3)
+    assert [len(dataset[index].boxes) for index in (0, 3, 4, 7)] == [2, 2, 3, 3]
+    np.testing.assert_array_equal(dataset[4].search, dataset[7].search)
+    assert not np.array_equal(dataset[4].search, dataset[5].search)
