@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from tctrack.errors import SourceError
 from tctrack.geometry.boxes import check_box
 from tctrack.geometry.crops import context_side, crop_square, crop_subpixel, mean_colour
 from tctrack.geometry.decode import Tracking, choose
+from tctrack.geometry.motion import carry, thumbnail
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.ops.fold import fold_batch_norms
 from tctrack.types import Box, Frame, TrackResult
@@ -25,6 +26,8 @@ from tctrack.types import Box, Frame, TrackResult
 MIN_SIDE = 10
 #: A target that fills more of the frame than this is searched for at its first scale.
 MAX_SHARE = 0.5
+#: A hidden target is carried on by its motion for so many frames.
+PATIENCE = 15
 
 
 class TrackerState(NamedTuple):
@@ -42,6 +45,12 @@ class TrackerState(NamedTuple):
     """Width and height of the estimate in frame pixels."""
     temporal: TemporalState
     """The network's state."""
+    thumbnail: NDArray[np.uint8] | None = None
+    """The last frame, small, to see the camera's motion by."""
+    velocity: tuple[float, float] = (0.0, 0.0)
+    """Of the target over the ground, in frame pixels per frame."""
+    hidden: int = 0
+    """Frames since the target was last seen."""
 
 
 class SiameseTracker:
@@ -95,7 +104,9 @@ class SiameseTracker:
         search = self._crop(frame, centre, context, self.model.config.search_size, fill)
         scale = self.model.config.template_size / context
         extent = torch.tensor([[w * scale, h * scale]], device=self._device)
-        return TrackerState(frame_size, fill, context, centre, (w, h), self.model.start(template, search, extent))
+        temporal = self.model.start(template, search, extent)
+        small = thumbnail(frame) if self.tracking.motion else None
+        return TrackerState(frame_size, fill, context, centre, (w, h), temporal, small)
 
     @torch.inference_mode()
     def step(self, frame: Frame, state: TrackerState) -> tuple[TrackResult, TrackerState]:
@@ -112,19 +123,48 @@ class SiameseTracker:
         fills_frame = w * h > MAX_SHARE * width * height
         context = state.first_context if fills_frame else context_side(w, h)
         scale = self.model.config.template_size / context
-        search = self._crop(frame, state.centre, context, self.model.config.search_size, state.fill)
+        small = thumbnail(frame) if self.tracking.motion else None
+        ground, expected = self._expect(state, small, self.model.config.search_size / scale / 2)
+        search = self._crop(frame, expected, context, self.model.config.search_size, state.fill)
         outputs, temporal = self.model.step(search, state.temporal)
 
         boxes, scores = (values[0].double().cpu().numpy() for values in self.model.decode(outputs))
         candidate, penalty = choose(boxes, scores, np.array((w * scale, h * scale)), self.tracking)
-        dx, dy, new_w, new_h = (float(value) / scale for value in boxes[candidate])
         score = float(scores[candidate])
+        state = state._replace(temporal=temporal, thumbnail=small)
+        threshold = self.tracking.found if state.hidden else self.tracking.lost
+        if threshold > 0 and score < threshold and state.hidden < PATIENCE:
+            result = TrackResult(Box(expected[0] - w / 2, expected[1] - h / 2, w, h), score)
+            return result, state._replace(centre=expected, hidden=state.hidden + 1)
+
+        dx, dy, new_w, new_h = (float(value) / scale for value in boxes[candidate])
         rate = float(penalty) * score * self.tracking.lr
-        cx, cy = _clip(state.centre[0] + dx, 0, width), _clip(state.centre[1] + dy, 0, height)
+        cx, cy = _clip(expected[0] + dx, 0, width), _clip(expected[1] + dy, 0, height)
         w = _clip(w * (1 - rate) + new_w * rate, MIN_SIDE, width)
         h = _clip(h * (1 - rate) + new_h * rate, MIN_SIDE, height)
         result = TrackResult(Box(cx - w / 2, cy - h / 2, w, h), score)
-        return result, state._replace(centre=(cx, cy), size=(w, h), temporal=temporal)
+        follow = score * self.tracking.motion
+        moved = cx - ground[0], cy - ground[1]
+        vx, vy = (old + follow * (new - old) for old, new in zip(state.velocity, moved, strict=True))
+        hidden = 0 if score >= self.tracking.lost else state.hidden
+        return result, state._replace(centre=(cx, cy), size=(w, h), velocity=(vx, vy), hidden=hidden)
+
+    @staticmethod
+    def _expect(
+        state: TrackerState, small: NDArray[np.uint8] | None, reach: float
+    ) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return where the ground under the last estimate lies now, and where the target is to be expected, both x, y.
+
+        The latter is inside the frame and at most ``reach`` pixels from the last estimate in x and y.
+        """
+        ground = state.centre
+        if small is not None and state.thumbnail is not None:
+            ground = carry(state.centre, state.thumbnail, small, state.frame_size[0])
+        expected = (
+            _clip(_clip(place + speed, last - reach, last + reach), 0, side)
+            for place, speed, last, side in zip(ground, state.velocity, state.centre, state.frame_size, strict=True)
+        )
+        return ground, (next(expected), next(expected))
 
     def _crop(
         self, frame: Frame, centre: tuple[float, float], context: float, output_side: int, fill: NDArray[np.uint8]
@@ -144,6 +184,9 @@ def build_siamese(
     penalty_k: float | None = None,
     window_influence: float | None = None,
     lr: float | None = None,
+    motion: float | None = None,
+    lost: float | None = None,
+    found: float | None = None,
 ) -> SiameseTracker:
     """Build the tracker of a network, or of a network's name or checkpoint (see :func:`tctrack.load_model`).
 
@@ -151,19 +194,20 @@ def build_siamese(
         model: the network, its name, or a checkpoint.
         weights: its weights, where ``model`` is a name.
         device: where to load it; a network that is given stays where it is.
-        penalty_k: overrides the network's own setting, like the next two; see :class:`Tracking`.
+        penalty_k: overrides the network's own setting, like the next five; see :class:`Tracking`.
         window_influence: likewise.
         lr: likewise.
+        motion: likewise.
+        lost: likewise.
+        found: likewise.
     """
     network = model if isinstance(model, TrackingModel) else fold_batch_norms(load_model(model, weights, device))
-    own = network.config.tracking
-    tracking = dataclasses.replace(
-        own,
-        penalty_k=own.penalty_k if penalty_k is None else penalty_k,
-        window_influence=own.window_influence if window_influence is None else window_influence,
-        lr=own.lr if lr is None else lr,
-    )
-    return SiameseTracker(network, tracking)
+    given = {
+        "penalty_k": penalty_k, "window_influence": window_influence, "lr": lr,
+        "motion": motion, "lost": lost, "found": found,
+    }  # fmt: skip
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return SiameseTracker(network, dataclasses.replace(network.config.tracking, **overrides))
 
 
 def _frame_size(frame: Frame) -> tuple[int, int]:

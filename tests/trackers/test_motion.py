@@ -1,0 +1,105 @@
+"""How the tracker uses motion, with a network that sees a white square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tctrack.data.painter import ground
+from tctrack.geometry.decode import Tracking
+from tctrack.models.base import TemporalState, TrackingModel
+from tctrack.types import Frame
+from trackers.siamese import PATIENCE, SiameseTracker
+
+
+@dataclass(frozen=True)
+class SpotConfig:
+    tracking: Tracking
+    template_size: int = 64
+    search_size: int = 128
+
+
+class SpotNetwork(TrackingModel):
+    """Finds the white square in the search crop; its score is low where there is none."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        super().__init__()
+        self.config: SpotConfig = SpotConfig(tracking)
+        self.device = nn.Parameter(torch.zeros(()))
+
+    def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
+        return TemporalState(template, (), search)
+
+    def step(self, search: Tensor, state: TemporalState) -> tuple[Any, TemporalState]:
+        return search, state
+
+    def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> Any:
+        raise NotImplementedError
+
+    def decode(self, outputs: Any) -> tuple[Tensor, Tensor]:
+        y, x = torch.nonzero(outputs[0].amin(0) > 240, as_tuple=True)
+        if len(x) < 4:
+            return torch.tensor([[[20.0, 20.0, 32.0, 32.0]]]), torch.tensor([[0.05]])
+        centre = [float(x.float().mean()) - 63.5, float(y.float().mean()) - 63.5]
+        return torch.tensor([[[*centre, 32.0, 32.0]]]), torch.tensor([[0.9]])
+
+
+SCENE = np.minimum(ground(np.random.default_rng(3), 900), 200).astype(np.uint8)
+SIDE = 20
+
+
+def _frame(x: float, y: float, camera: int = 0, hidden: bool = False) -> Frame:
+    frame = SCENE[:360, camera : camera + 480].copy()
+    if not hidden:
+        frame[round(y) : round(y) + SIDE, round(x) : round(x) + SIDE] = 255
+    return frame
+
+
+def _follow(tracking: Tracking, frames: list[Frame], first: tuple[float, float]) -> list[tuple[float, float]]:
+    tracker = SiameseTracker(SpotNetwork(tracking), tracking)
+    tracker.init(frames[0], (*first, SIDE, SIDE))
+    return [tracker.update(frame).box[:2] for frame in frames[1:]]
+
+
+def _tracking(**changes: float) -> Tracking:
+    settings = {"penalty_k": 0.0, "window_influence": 0.0, "lr": 0.0, "motion": 0.5, "lost": 0.25, "found": 0.35}
+    return Tracking(**{**settings, **changes}, subpixel=True)
+
+
+def test_a_hidden_target_is_carried_on_and_found_again() -> None:
+    places = [(40.0 + 5 * t, 150.0 + 2 * t) for t in range(40)]
+    frames = [_frame(*place, hidden=20 <= t < 28) for t, place in enumerate(places)]
+    error = np.abs(np.subtract(_follow(_tracking(), frames, places[0]), places[1:])).max(1)
+    assert error[10:].max() < 4
+    astray = np.abs(np.subtract(_follow(_tracking(lost=0.0), frames, places[0]), places[1:])).max(1)
+    assert astray[-1] > 40
+
+
+def test_the_camera_may_swing_farther_than_the_search_reaches() -> None:
+    cameras = [0, 60, 120, 180, 240]  # the search reaches 40 pixels
+    places = [(300.0 - camera, 150.0) for camera in cameras]
+    frames = [_frame(*place, camera) for place, camera in zip(places, cameras, strict=True)]
+    assert np.abs(np.subtract(_follow(_tracking(), frames, places[0]), places[1:])).max() < 3
+    lost = _follow(_tracking(motion=0.0, lost=0.0), frames, places[0])
+    assert np.abs(np.subtract(lost, places[1:])).max() > 40
+
+
+def test_a_target_that_never_returns_is_not_waited_for() -> None:
+    frames = [_frame(100, 100), *[_frame(100, 100, hidden=True)] * (PATIENCE + 3)]
+    found = _follow(_tracking(), frames, (100, 100))
+    assert found[PATIENCE - 1] == pytest.approx((100, 100), abs=1)
+    assert found[PATIENCE + 1] != pytest.approx((100, 100), abs=5)
+
+
+def test_without_motion_the_search_stays_where_the_target_was() -> None:
+    still = SiameseTracker(SpotNetwork(_tracking()), _tracking(motion=0.0, lost=0.0))
+    state = still.start(_frame(100, 100), (100, 100, SIDE, SIDE))
+    for t in range(1, 4):
+        _, state = still.step(_frame(100 + 4 * t, 100), state)
+    assert state.thumbnail is None
+    assert state.velocity == (0, 0)
