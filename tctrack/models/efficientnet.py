@@ -117,8 +117,9 @@ class EfficientNetLite(nn.Module):
         Returns:
             the features and the caches of the adaptive blocks, ``(B, C, 2, 1, 1)`` each.
         """
-        x = (clip.flip(2) - 127.0) / 128.0
-        x = F.relu6(self.stem_bn(self.stem(x.flatten(0, 1))))
+        x = (clip.flatten(0, 1).flip(1) - 127.0) / 128.0
+        x = x.contiguous(memory_format=torch.channels_last)  # in bfloat16 on a CPU several times as fast
+        x = F.relu6(self.stem_bn(self.stem(x)))
         x = x.reshape(*clip.shape[:2], *x.shape[1:])
         remaining = iter(caches) if caches is not None else None
         updated = []

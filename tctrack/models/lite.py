@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tctrack.geometry.decode import SearchGrid, Tracking, boxes_from_distances
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.models.efficientnet import STRIDE, EfficientNetLite
+from tctrack.ops.pointwise import Pointwise
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class LiteConfig:
     """Refine the map with the memory of earlier frames."""
     tower_depth: int = 3
     """Separable 5×5 convolutions in each head's tower."""
-    tracking: Tracking = Tracking(penalty_k=0.1, window_influence=0.3, lr=0.35, subpixel=True)  # noqa: RUF009
+    tracking: Tracking = Tracking(  # noqa: RUF009
+        penalty_k=0.1, window_influence=0.3, lr=0.35, subpixel=True, motion=0.3, lost=0.25, found=0.35
+    )
     """The tracker's settings."""
 
     @property
@@ -48,13 +51,18 @@ class LiteConfig:
         return SearchGrid(self.search_size // STRIDE, STRIDE)
 
 
+#: Range of the log of a size in parts of the template's side, and of its growth.
+_SHAPE_RANGE = (-3.0, 3.0)
+
+
 class LiteOutputs(NamedTuple):
     """Maps over the search crop's cells, ``(B, C, H, W)`` (``(B, T, C, H, W)`` for clips)."""
 
     centre: Tensor
     """Logit that the target's centre lies in the cell, 1 channel."""
     box: Tensor
-    """Distances from the cell's point to the left, top, right, bottom edges, in search pixels, 4 channels."""
+    """Distances from the cell's point to the left, top, right, bottom edges, in search pixels, 4 channels; negative
+    where the cell lies outside."""
 
 
 def _separable(channels: int) -> nn.Sequential:
@@ -70,7 +78,8 @@ class LightATTrans(nn.Module):
     """Refines a similarity map with the memory, then writes the memory anew.
 
     The memory is the refined map of the frame before at half resolution, filtered by what came earlier. Each map is
-    centred on the tracker's last estimate, so learned positions let attention read motion and where look-alikes are.
+    centred where the tracker expects the target, so learned positions let attention read motion and where look-alikes
+    are.
     """
 
     def __init__(self, dim: int, heads: int, side: int) -> None:
@@ -115,7 +124,7 @@ class TCTrackLite(TrackingModel):
         config = self.config
         cells = (config.template_size // STRIDE) ** 2
         self.trunk = EfficientNetLite(config.adaptive_blocks, config.reduction)
-        self.neck = nn.Sequential(nn.Conv2d(self.trunk.channels, config.dim, 1, bias=False), nn.BatchNorm2d(config.dim))
+        self.neck = nn.Sequential(Pointwise(self.trunk.channels, config.dim, bias=False), nn.BatchNorm2d(config.dim))
         self.merge = nn.Sequential(
             nn.Conv2d(config.dim + cells, config.dim, 1, bias=False),
             nn.BatchNorm2d(config.dim),
@@ -125,14 +134,20 @@ class TCTrackLite(TrackingModel):
         self.attrans = LightATTrans(config.dim, config.heads, config.grid.size) if config.use_memory else None
         self.centre_tower = nn.Sequential(*(_separable(config.dim) for _ in range(config.tower_depth)))
         self.box_tower = nn.Sequential(*(_separable(config.dim) for _ in range(config.tower_depth)))
-        self.centre = nn.Conv2d(config.dim, 1, 1)
-        self.box = nn.Conv2d(config.dim, 4, 1)
+        self.inside = nn.Parameter(torch.ones(cells, 1))
+        self.shape = nn.Sequential(nn.Linear(2, config.dim), nn.ReLU(inplace=True), nn.Linear(config.dim, config.dim))
+        self.centre = Pointwise(config.dim, 1)
+        self.box = Pointwise(config.dim, 4)
         nn.init.constant_(self.centre.bias, -4.0)  # type: ignore[arg-type]
         nn.init.constant_(self.box.bias, 0.0)  # type: ignore[arg-type]
+        nn.init.zeros_(self.shape[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.shape[-1].bias)  # type: ignore[arg-type]
 
     def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
-        """Begin a stream: template crops ``(B, 3, 128, 128)``, first search crops ``(B, 3, 256, 256)``, BGR 0–255."""
-        return self._run(self._template(template), search[:, None], None)[1]
+        """Begin a stream: template crops ``(B, 3, 128, 128)``, first search crops ``(B, 3, 256, 256)``, BGR 0–255,
+        and the targets' width and height ``(B, 2)`` in template pixels.
+        """
+        return self._run(self._template(template, extent), search[:, None], None)[1]
 
     def step(self, search: Tensor, state: TemporalState) -> tuple[LiteOutputs, TemporalState]:
         """Locate the targets in the next search crops ``(B, 3, 256, 256)``, BGR 0–255."""
@@ -141,7 +156,7 @@ class TCTrackLite(TrackingModel):
 
     def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> LiteOutputs:
         """Locate the targets in every frame of a clip ``(B, T, 3, 256, 256)`` that starts a stream."""
-        return self._run(self._template(template), clip, None)[0]
+        return self._run(self._template(template, extent), clip, None)[0]
 
     def decode(self, outputs: LiteOutputs) -> tuple[Tensor, Tensor]:
         """Turn maps into candidate boxes.
@@ -154,16 +169,25 @@ class TCTrackLite(TrackingModel):
         boxes = boxes_from_distances(self.config.grid, distances[..., :2], distances[..., 2:])
         return boxes, torch.sigmoid(outputs.centre).flatten(1)
 
-    def _template(self, template: Tensor) -> Tensor:
+    def _template(self, template: Tensor, extent: Tensor | None) -> Tensor:
+        """Return the template's cells ``(B, N + 1, dim)``; the last row begins with the log of the target's extent."""
+        size = self.config.template_size
+        if extent is None:
+            extent = template.new_full((len(template), 2), size / 2)
         features = self.neck(self.trunk.run(template[:, None])[0].flatten(0, 1))
-        return F.normalize(features.flatten(2).transpose(1, 2), dim=-1)
+        cells = F.normalize(features.flatten(2).transpose(1, 2), dim=-1)
+        covered = (SearchGrid(size // STRIDE, STRIDE).offsets(template.device).abs() < extent[:, None] / 2).all(-1)
+        cells = torch.where(covered[..., None], cells * self.inside, cells)
+        shape = (extent / size).log().clamp(*_SHAPE_RANGE).to(cells.dtype)
+        return torch.cat((cells, F.pad(shape, (0, self.config.dim - 2))[:, None]), 1)
 
     def _run(self, template: Tensor, clip: Tensor, state: TemporalState | None) -> tuple[LiteOutputs, TemporalState]:
         batch, length = clip.shape[:2]
+        cells, shape = template[:, :-1], template[:, -1, :2]
         features, caches = self.trunk.run(clip, state.caches if state is not None else None)
         x = self.neck(features.flatten(0, 1))
-        cells = F.normalize(x, dim=1).reshape(batch, length, *x.shape[1:])
-        correlation = torch.einsum("bnc,btchw->btnhw", template, cells).flatten(0, 1)
+        searched = F.normalize(x, dim=1).reshape(batch, length, *x.shape[1:])
+        correlation = torch.einsum("bnc,btchw->btnhw", cells, searched).flatten(0, 1)
         merged = self.merge(torch.cat((x, correlation.to(x.dtype)), 1))
         memory = state.memory if state is not None else None
         refined = []
@@ -173,8 +197,11 @@ class TCTrackLite(TrackingModel):
             refined.append(similarity)
         maps = torch.stack(refined, 1).flatten(0, 1)
         centre = self.centre(self.centre_tower(maps))
-        # Distances are positive; a target's half side is about a quarter of the template.
-        distances = F.softplus(self.box(self.box_tower(maps))) * (self.config.template_size / 4)
+        # The box is told as a move from the cell and as a growth of the first box, whose crops had the same scale.
+        hint, first = (value.repeat_interleave(length, 0)[..., None, None] for value in (self.shape(shape), shape))
+        move, growth = self.box(self.box_tower(maps + hint)).float().chunk(2, 1)
+        half = torch.exp(growth.clamp(*_SHAPE_RANGE) + first) * (self.config.template_size / 2)
+        distances = torch.cat((half - move * STRIDE, half + move * STRIDE), 1)
         if memory is None:
             memory = clip.new_zeros(batch, 0, self.config.dim)
         outputs = LiteOutputs(*(maps.reshape(batch, length, *maps.shape[1:]) for maps in (centre, distances)))

@@ -164,3 +164,29 @@ def test_imagenet_weights_fill_every_plain_layer() -> None:
     adapted = adapt_imagenet_weights(published, trunk)
     trunk.load_state_dict(adapted)
     assert all((value == 2).all() for key, value in adapted.items() if "temporalconv" not in key)
+
+
+@torch.no_grad()
+def test_the_box_starts_from_the_first_shape(model: TCTrackLite) -> None:
+    torch.manual_seed(0)
+    fresh = TCTrackLite().eval()
+    torch.nn.init.zeros_(fresh.box.weight)
+    template, clip = _crops(2, 2)
+    extent = torch.tensor([[30.0, 80.0], [90.0, 40.0]])
+    near, far = fresh(template, clip, extent).box.chunk(2, 2)
+    torch.testing.assert_close((near + far)[:, 1], extent[:, :, None, None].expand(-1, -1, 16, 16))
+    square = torch.full((2, 2), 64.0)
+    for one, other in zip(model(template, clip), model(template, clip, square), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert not torch.allclose(model(template, clip).box, model(template, clip, extent).box)
+
+
+@torch.no_grad()
+def test_a_stream_keeps_the_first_shape(model: TCTrackLite) -> None:
+    template, clip = _crops(1, 3)
+    extent = torch.tensor([[30.0, 80.0]])
+    state = model.start(template, clip[:, 0], extent)
+    _, state = model.step(clip[:, 1], state)
+    torch.testing.assert_close(
+        model.step(clip[:, 2], state)[0].box, model(template, clip, extent).box[:, 2], rtol=1e-5, atol=1e-4
+    )
