@@ -80,8 +80,8 @@ def make_lookalike_scene(
     ``herd``
         Five to eight look-alikes walk with the target, a little more than a body apart.
     ``jerk``
-        Two look-alikes walk with the target. Three times the camera jumps such that one of them stands where the
-        target was, so that it is nearer to the middle of a tracker's window.
+        Two look-alikes walk with the target. Three times the camera jumps such that one of them comes to stand nearer
+        than the target to where the target was, the middle of a tracker's window.
     ``occlusion``
         The target passes under a cover while one or two look-alikes walk on beside it.
 
@@ -145,13 +145,14 @@ def _jerk(rng: np.random.Generator, walk: Walk, _: Frame) -> Layout:
     offsets = [sign * rng.uniform(1.3, 1.6) * walk.span(side) * side for sign in (-1, 1)]
     jerks = np.zeros((length, 2))
     for share in (0.3, 0.55, 0.8):
-        jerks[int(length * (share + rng.uniform(-0.05, 0.05)))] = offsets[int(rng.integers(2))]
+        when = int(length * (share + rng.uniform(-0.05, 0.05)))
+        jerks[when] = rng.uniform(0.6, 1) * offsets[int(rng.integers(2))]
     return Layout([walk.path + offset for offset in offsets], jerks=jerks)
 
 
 def _occlusion(rng: np.random.Generator, walk: Walk, ground: Frame) -> Layout:
     length = len(walk.path)
-    hidden = int(rng.integers(8, 15))
+    hidden = int(rng.integers(2, 9))
     start = int(length * rng.uniform(0.4, 0.6))
     begin, end = walk.path[[start, start + hidden]]
     reach = np.array([walk.span(walk.along), walk.span(walk.across) + 0.4 * walk.size])

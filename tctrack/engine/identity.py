@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tctrack.data.lookalikes import KINDS, LookalikeScene, make_lookalike_scene
 from tctrack.data.sequences import BenchmarkSequence
@@ -26,9 +25,9 @@ from tctrack.types import FloatArray, Frame
 ON_TARGET = 0.3
 #: Below this IoU with its target, a tracker may be on a look-alike.
 OFF_TARGET = 0.1
-#: Frames in a row that make a jump; fewer are a glance.
+#: Frames in a row that make a jump or a loss; fewer are a glance.
 JUMP_FRAMES = 3
-#: A recorded target that is left altogether within so many frames of having been tracked is a sudden loss.
+#: A recorded target that is left altogether at most so many frames after it was tracked is a sudden loss.
 SUDDEN_FRAMES = 10
 #: Size (width, height) and length of the generated scenes.
 SCENE_SIZE, SCENE_FRAMES = (480, 360), 90
@@ -110,27 +109,26 @@ def count_jumps(found: FloatArray, target: FloatArray, lookalikes: FloatArray) -
 def count_losses(found: FloatArray, target: FloatArray) -> Identity:
     """Count a tracker's sudden losses of a target whose look-alikes have no boxes.
 
-    A loss is sudden where the IoU falls from at least :data:`ON_TARGET` to 0 within :data:`SUDDEN_FRAMES`, and the
-    target is there all the while.
+    A loss is sudden where the IoU falls from at least :data:`ON_TARGET` to 0 within :data:`SUDDEN_FRAMES`, and stays
+    there for :data:`JUMP_FRAMES`. Frames without the target do not count, so one that is not found again after an
+    absence is lost as well.
 
     Args:
         found: the tracker's boxes ``(T, 4)``.
         target: the true boxes ``(T, 4)``, NaN where the target is absent.
     """
-    shown: NDArray[np.bool_] = np.all(np.isfinite(target), axis=-1)
-    overlap = np.where(shown, np.nan_to_num(iou(found, target)), np.nan)
+    shown = np.flatnonzero(np.all(np.isfinite(target), axis=-1))
+    overlap = np.nan_to_num(iou(found[shown], target[shown]))
     losses: list[int] = []
-    held: int | None = None
+    run, held = 0, -len(found)
     for t, value in enumerate(overlap):
+        run = run + 1 if value == 0 else 0
+        left = t + 1 - run
         if value >= ON_TARGET:
             held = t
-        elif not shown[t]:
-            held = None
-        elif value == 0 and held is not None:
-            if t - held <= SUDDEN_FRAMES:
-                losses.append(held + 1)
-            held = None
-    return _identity(overlap[shown], losses, len(found))
+        elif run == JUMP_FRAMES and left - held <= SUDDEN_FRAMES:
+            losses.append(int(shown[left]))
+    return _identity(overlap, losses, len(found))
 
 
 def run_trackers(

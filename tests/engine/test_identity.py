@@ -98,9 +98,11 @@ def test_a_slow_drift_is_no_sudden_loss() -> None:
     assert losses(there, (10, TARGET), (15, beside), (15, GROUND)).jumps == 0
 
 
-def test_a_target_that_leaves_is_not_lost() -> None:
-    truth = boxes((10, TARGET), (5, (np.nan,) * 4), (25, (100, 100, 20, 20)))
-    assert losses(truth, (40, TARGET)) == Identity(0, 40, False, 10 / 35, 40)
+def test_a_target_that_leaves_must_be_found_again() -> None:
+    elsewhere = (100, 100, 20, 20)
+    truth = boxes((10, TARGET), (5, (np.nan,) * 4), (25, elsewhere))
+    assert losses(truth, (17, TARGET), (23, elsewhere)) == Identity(0, 40, True, 33 / 35, 40)
+    assert losses(truth, (40, TARGET)) == Identity(1, 15, False, 10 / 35, 40)
 
 
 def test_the_summary() -> None:
