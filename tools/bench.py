@@ -6,6 +6,7 @@ python tools/bench.py [--repeat 30] [--threads 1]
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from tctrack.cli import keep_freed_memory
+from tctrack.data.painter import ground
 from tctrack.geometry.crops import crop_square, crop_subpixel, mean_colour
 from tctrack.models.build import build_model
 from tctrack.ops.fold import fold_batch_norms
@@ -72,9 +74,15 @@ def calibration(repeat: int) -> None:
 def tracker(repeat: int) -> None:
     network = build_model("tctrack-lite").eval()
     tracker = SiameseTracker(fold_batch_norms(network))
-    frame = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
-    state = tracker.start(frame, (600, 300, 50, 60))
+    still = SiameseTracker(tracker.model, dataclasses.replace(tracker.tracking, motion=0))
+    frame = cv2.resize(ground(np.random.default_rng(0), 400), (1280, 720))
+    box = (600.0, 300.0, 50.0, 60.0)
+    state, still_state = tracker.start(frame, box), still.start(frame, box)
     search = torch.rand(1, 3, 256, 256) * 255
+    compare(
+        "tctrack-lite, 720p", ("with motion", lambda: tracker.step(frame, state)),
+        ("without", lambda: still.step(frame, still_state)), repeat,
+    )  # fmt: skip
     compare(
         "tctrack-lite, 720p", ("whole update", lambda: tracker.step(frame, state)),
         ("network alone", lambda: tracker.model.step(search, state.temporal)), repeat,

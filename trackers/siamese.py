@@ -143,23 +143,26 @@ class SiameseTracker:
         w = _clip(w * (1 - rate) + new_w * rate, MIN_SIDE, width)
         h = _clip(h * (1 - rate) + new_h * rate, MIN_SIDE, height)
         result = TrackResult(Box(cx - w / 2, cy - h / 2, w, h), score)
-        follow = score * self.tracking.motion
-        moved = cx - ground[0], cy - ground[1]
-        vx, vy = (old + follow * (new - old) for old, new in zip(state.velocity, moved, strict=True))
+        vx, vy = state.velocity
+        if ground is not None:
+            follow = score * self.tracking.motion
+            vx, vy = vx + follow * (cx - ground[0] - vx), vy + follow * (cy - ground[1] - vy)
         hidden = 0 if score >= self.tracking.lost else state.hidden
         return result, state._replace(centre=(cx, cy), size=(w, h), velocity=(vx, vy), hidden=hidden)
 
     @staticmethod
     def _expect(
         state: TrackerState, small: NDArray[np.uint8] | None, reach: float
-    ) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Return where the ground under the last estimate lies now, and where the target is to be expected, both x, y.
+    ) -> tuple[tuple[float, float] | None, tuple[float, float]]:
+        """Return where the ground under the last estimate lies now, if known, and where to expect the target.
 
-        The latter is inside the frame and at most ``reach`` pixels from the last estimate in x and y.
+        Both are x, y; the latter is inside the frame and at most ``reach`` from the last estimate in x and y.
         """
-        ground = state.centre
-        if small is not None and state.thumbnail is not None:
-            ground = carry(state.centre, state.thumbnail, small, state.frame_size[0])
+        if small is None or state.thumbnail is None:
+            return None, state.centre
+        ground = carry(state.centre, state.thumbnail, small, state.frame_size[0])
+        if ground is None:
+            return None, state.centre
         expected = (
             _clip(_clip(place + speed, last - reach, last + reach), 0, side)
             for place, speed, last, side in zip(ground, state.velocity, state.centre, state.frame_size, strict=True)

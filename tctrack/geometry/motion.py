@@ -23,8 +23,8 @@ def thumbnail(frame: Frame) -> NDArray[np.uint8]:
 
 def carry(
     point: tuple[float, float], before: NDArray[np.uint8], after: NDArray[np.uint8], width: int
-) -> tuple[float, float]:
-    """Return where a point of the ground lies after the camera moved; where nothing is to be seen of that, the same.
+) -> tuple[float, float] | None:
+    """Return where a point of the ground lies after the camera moved, or None where that is not to be seen.
 
     Corners (Shi and Tomasi, CVPR 1994) are followed by pyramidal Lucas-Kanade; the similarity on which most of them
     agree (RANSAC) is the ground's, as targets are small.
@@ -37,19 +37,19 @@ def carry(
     """
     corners = cv2.goodFeaturesToTrack(before, MOST, 0.01, 7)
     if corners is None or len(corners) < FEWEST:
-        return point
+        return None
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
     moved, status, _ = cv2.calcOpticalFlowPyrLK(
         before, after, corners, np.empty_like(corners), winSize=(11, 11), criteria=criteria
     )
     followed = status[:, 0] == 1
     if followed.sum() < FEWEST:
-        return point
+        return None
     similarity, agree = cv2.estimateAffinePartial2D(
         corners[followed], moved[followed], ransacReprojThreshold=1.0, maxIters=200
     )
     if similarity is None or agree.sum() < max(FEWEST, AGREEING * len(corners)):
-        return point
+        return None
     scale = width / before.shape[1]
     x, y = (scale * (similarity @ (point[0] / scale, point[1] / scale, 1))).tolist()
     return x, y

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from tctrack.geometry.decode import SearchGrid, Tracking, boxes_from_distances
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.models.efficientnet import STRIDE, EfficientNetLite
-from tctrack.ops.pointwise import Pointwise
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class TCTrackLite(TrackingModel):
         config = self.config
         cells = (config.template_size // STRIDE) ** 2
         self.trunk = EfficientNetLite(config.adaptive_blocks, config.reduction)
-        self.neck = nn.Sequential(Pointwise(self.trunk.channels, config.dim, bias=False), nn.BatchNorm2d(config.dim))
+        self.neck = nn.Sequential(nn.Conv2d(self.trunk.channels, config.dim, 1, bias=False), nn.BatchNorm2d(config.dim))
         self.merge = nn.Sequential(
             nn.Conv2d(config.dim + cells, config.dim, 1, bias=False),
             nn.BatchNorm2d(config.dim),
@@ -136,8 +135,8 @@ class TCTrackLite(TrackingModel):
         self.box_tower = nn.Sequential(*(_separable(config.dim) for _ in range(config.tower_depth)))
         self.inside = nn.Parameter(torch.ones(cells, 1))
         self.shape = nn.Sequential(nn.Linear(2, config.dim), nn.ReLU(inplace=True), nn.Linear(config.dim, config.dim))
-        self.centre = Pointwise(config.dim, 1)
-        self.box = Pointwise(config.dim, 4)
+        self.centre = nn.Conv2d(config.dim, 1, 1)
+        self.box = nn.Conv2d(config.dim, 4, 1)
         nn.init.constant_(self.centre.bias, -4.0)  # type: ignore[arg-type]
         nn.init.constant_(self.box.bias, 0.0)  # type: ignore[arg-type]
         nn.init.zeros_(self.shape[-1].weight)  # type: ignore[arg-type]
