@@ -1,18 +1,21 @@
-"""Train tctrack-lite.
+"""Train a tracker.
 
 A configuration is a YAML file or the name of a shipped one; key=value pairs override it. The run keeps its checkpoint
-and its log (log.jsonl) in the folder 'out' and resumes from there; when it is done, out/tctrack-lite.safetensors can be
-tracked with. Without any data folder it trains on painted scenes alone.
+and its log (log.jsonl) in the folder 'out' and resumes from there; when it is done, out/NAME.safetensors can be tracked
+with. Without any data folder it trains on painted scenes alone. Under torchrun, the processes share every batch.
 
 Examples:
   tctrack train --config train/lite
   tctrack train --config train/lite data.root=crops data.photos=[photos] optim.steps=8000 out=runs/long
+  tctrack train --config train/lite 'validation={every: 500, sets: [{dataset: GOT-10k-val, root: got10k}]}'
+  torchrun --nproc-per-node 2 -m tctrack train --config train/tctrack data.root=crops initial=trunk.pth
   tctrack track video.mp4 --weights runs/lite/tctrack-lite.safetensors
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +28,9 @@ def run(args: argparse.Namespace) -> int:
     """Train until done."""
     from tctrack.config import build, load_config
     from tctrack.engine.train import TrainConfig, train
+    from trackers.siamese import build_siamese
 
-    print(train(build(TrainConfig, load_config(args.config, args.overrides))))
+    weights = train(build(TrainConfig, load_config(args.config, args.overrides)), build_siamese)
+    if os.environ.get("RANK", "0") == "0":
+        print(weights)
     return 0

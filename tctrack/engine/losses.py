@@ -1,4 +1,9 @@
-"""Losses of the compact tracker."""
+"""Losses of the compact tracker.
+
+A batch may be split over processes and over passes of one process. So labels are made first (:func:`lite_targets`) and
+say by what the losses are divided; the sum of that over the parts goes into each part's losses (:func:`lite_losses`),
+whose sum is then the loss of the whole batch.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,17 @@ _SPREAD = 0.16
 _NEAR = 0.3
 
 
+class LiteTargets(NamedTuple):
+    """What the maps of ``B`` clips of ``T`` frames and ``N`` cells should say."""
+
+    boxes: Tensor
+    """x, y, w, h in search pixels, ``(B, T, 4)``."""
+    nearness: Tensor
+    """1 at the target's centre, falling off around it, ``(B, T, N)``."""
+    normaliser: Tensor
+    """Frames, frames that show the target, and weight of the cells that learn the box, ``(3,)``."""
+
+
 class LiteLosses(NamedTuple):
     """Scalars; ``total`` is what training minimises."""
 
@@ -25,32 +41,46 @@ class LiteLosses(NamedTuple):
     box: Tensor
 
 
-def lite_losses(outputs: LiteOutputs, boxes: Tensor, config: LiteConfig) -> LiteLosses:
-    """Compare maps ``(B, T, C, H, W)`` with the targets' boxes ``(B, T, 4)``: x, y, w, h in search pixels.
+def lite_targets(boxes: Tensor, config: LiteConfig) -> LiteTargets:
+    """Make the labels of clips whose targets have the boxes ``(B, T, 4)``: x, y, w, h in search pixels."""
+    points = config.grid.offsets(boxes.device) + config.search_size / 2
+    nearness = centre_target(boxes, points, config.grid.stride)
+    frames = torch.tensor(float(nearness[..., 0].numel()), device=boxes.device)
+    normaliser = torch.stack((frames, _present(nearness).sum(), _box_weight(nearness).sum()))
+    return LiteTargets(boxes, nearness, normaliser)
+
+
+def lite_losses(outputs: LiteOutputs, targets: LiteTargets, normaliser: Tensor, config: LiteConfig) -> LiteLosses:
+    """Compare maps ``(B, T, C, H, W)`` with their labels.
 
     ``centre`` is the quality focal loss (GFL, NeurIPS 2020) of the centre map; ``identity`` the cross-entropy over all
     cells of a frame, which sets the target against its look-alikes; ``box`` is 1 - GIoU (CVPR 2019) near the centre.
     Frames whose target lies outside the crop teach only that nothing is there.
+
+    Args:
+        outputs: of the network.
+        targets: the labels of the same clips.
+        normaliser: ``targets.normaliser``, summed over all parts of the batch.
+        config: of the network.
     """
+    frames, shown, weighed = normaliser.clamp(min=1)
     logits = outputs.centre.float().flatten(2)
-    points = config.grid.offsets(boxes.device) + config.search_size / 2
-    target = centre_target(boxes, points, config.grid.stride)
+    target = targets.nearness
     mass = target.sum(-1)
-    present = mass > _NEAR
 
     error = (logits.sigmoid() - target).abs().square()
     focal = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * error
-    centre = (focal.sum(-1) / mass.clamp(min=1)).mean()
+    centre = (focal.sum(-1) / mass.clamp(min=1)).sum() / frames
 
     share = target / mass.clamp(min=1e-6)[..., None]
     entropy = -(share * logits.log_softmax(-1)).sum(-1)
-    identity = (entropy * present).sum() / present.sum().clamp(min=1)
+    identity = (entropy * _present(target)).sum() / shown
 
+    points = config.grid.offsets(target.device) + config.search_size / 2
     distances = outputs.box.float().flatten(3).transpose(2, 3)
     predicted = torch.cat((points - distances[..., :2], points + distances[..., 2:]), -1)
-    corners = torch.cat((boxes[..., :2], boxes[..., :2] + boxes[..., 2:]), -1)[:, :, None]
-    weight = torch.where(target >= _NEAR, target, 0)
-    box = ((1 - generalised_iou(predicted, corners)) * weight).sum() / weight.sum().clamp(min=1)
+    corners = torch.cat((targets.boxes[..., :2], targets.boxes[..., :2] + targets.boxes[..., 2:]), -1)[:, :, None]
+    box = ((1 - generalised_iou(predicted, corners)) * _box_weight(target)).sum() / weighed
     return LiteLosses(centre + 0.3 * identity + 1.5 * box, centre, identity, box)
 
 
@@ -71,3 +101,12 @@ def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
     hull = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])
     enclosing = hull.clamp(min=0).prod(-1)
     return intersection / union.clamp(min=1e-6) - (enclosing - union) / enclosing.clamp(min=1e-6)
+
+
+def _present(nearness: Tensor) -> Tensor:
+    """Tell which frames show the target."""
+    return nearness.sum(-1) > _NEAR
+
+
+def _box_weight(nearness: Tensor) -> Tensor:
+    return torch.where(nearness >= _NEAR, nearness, 0)

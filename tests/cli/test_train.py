@@ -1,8 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tctrack.checkpoint.load import SHIPPED
 from tctrack.cli import main
+from tctrack.data.synthetic import Assets
+
+
+@pytest.fixture(scope="module", autouse=True)
+def assets() -> Iterator[None]:
+    """Paint few objects, once."""
+    painted = Assets.procedural(0, grounds=1, sprites=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Assets, "procedural", lambda *_, **__: painted)
+        yield
 
 
 @pytest.mark.parametrize(
@@ -15,11 +28,20 @@ from tctrack.cli import main
         (["data.root=/nowhere"], "boxes.json"),
         (["out=/proc/run"], "cannot write to '/proc/run'"),
         (["initial=/nowhere.safetensors"], "no checkpoint '/nowhere.safetensors'"),
+        (["initial={shipped}", "model.dim=64"], "the shape of '"),
+        (["initial={shipped}", "model.name=tctrak"], "did you mean 'tctrack'"),
+        (["initial={shipped}", "model.dims=64"], "did you mean 'dim'"),
+        (["--config", "train/tctrack"], "set initial="),
+        (["--config", "train/tctrack_pp", "initial={shipped}"], "lacks the weight 'backbone.block1.0.weight'"),
+        (["optim.batch=6", "optim.accumulate=4"], "make it a multiple of 4"),
+        (["validation={sets: [{dataset: DTB71, root: .}]}"], "did you mean 'DTB70'"),
+        (["validation={sets: [{dataset: DTB70, root: /nowhere}]}"], "no sequence of DTB70 under /nowhere"),
     ],
 )
 def test_bad_requests_end_with_one_line(
     arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    arguments = [argument.replace("{shipped}", str(SHIPPED / "tctrack-lite.safetensors")) for argument in arguments]
     out = [] if arguments[0].startswith("out=") else [f"out={tmp_path_factory.mktemp('run')}"]
     assert main(["train", *arguments, *out, "workers=0"]) == 2
     error = capsys.readouterr().err
