@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from tctrack.engine.distributed import Processes
 from tctrack.engine.recipes import Batch, OptimConfig, Recipe, build_recipe
 from tctrack.engine.runlog import RunLog
 from tctrack.engine.validation import TrackerBuilder, ValidationConfig, find_sequences, validate
-from tctrack.errors import CheckpointError, ConfigError, OutputError
+from tctrack.errors import CheckpointError, ConfigError, DatasetError, OutputError
 from tctrack.models.base import ModelConfig, TrackingModel
 from tctrack.ops.fold import fold_batch_norms
 
@@ -107,12 +108,14 @@ def train(config: TrainConfig, build_tracker: TrackerBuilder | None = None) -> P
         build_tracker: makes a tracker of the network; validation needs it.
 
     Raises:
-        ConfigError: the clips do not fit the model, or the batch cannot be shared.
+        ConfigError: the clips do not fit the model, the batch cannot be shared, or validation lacks ``build_tracker``.
         DatasetError: a data folder is missing or malformed.
         CheckpointError: the first weights do not fit, or the run in ``out`` belongs to another model.
         DependencyError: the device, TensorBoard or ImageNet's weights are asked for and not there.
         OutputError: ``out`` cannot be written.
     """
+    if config.validation is not None and build_tracker is None:
+        raise ConfigError("validation tracks; give train() a build_tracker, or leave validation out")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     with Processes(config.device) as processes:
@@ -145,7 +148,7 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
     processes.share_batch_norms(model)
     log = RunLog(config.out, progress.step, config.tensorboard) if processes.first else None
 
-    batches = iter(_loader(dataset, config, progress.step, processes))
+    batches = _batches(dataset, config, progress.step, processes)
     bar = tqdm(total=optim.steps, initial=progress.step, unit="step", desc="train", mininterval=2, disable=log is None)
     began = time.monotonic()
     while progress.step < optim.steps:
@@ -193,8 +196,7 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
                 speed = round(config.log_every / (time.monotonic() - began), 3)
                 log.write(step, {"lr": rate, **row, "skipped": progress.skipped, "steps_per_s": speed})
             progress.sums, progress.taken, progress.skipped, began = {}, 0, 0, time.monotonic()
-        if log is not None and _due(step, config.validation, optim.steps):
-            assert build_tracker is not None, "validation needs build_tracker"
+        if log is not None and build_tracker is not None and _due(step, config.validation, optim.steps):
             scores = validate(fold_batch_norms(averaged), sequences, build_tracker)
             log.write(step, {"success_auc": scores.success_auc, "precision_20": scores.precision_20})
             if scores.success_auc > progress.best:
@@ -239,6 +241,13 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
 
 def _check(config: TrainConfig, model: ModelConfig, processes: Processes) -> None:
     clips, optim = config.clips, config.optim
+    for key, value in (
+        ("optim.batch", optim.batch), ("optim.accumulate", optim.accumulate), ("log_every", config.log_every),
+        ("checkpoint_every", config.checkpoint_every),
+        ("validation.every", config.validation.every if config.validation is not None else 1),
+    ):  # fmt: skip
+        if value < 1:
+            raise ConfigError(f"{key}={value} must be at least 1")
     if (clips.template_size, clips.search_size) != (model.template_size, model.search_size):
         raise ConfigError(
             "clips.template_size and clips.search_size must equal the model's, "
@@ -274,11 +283,11 @@ def _dataset(config: TrainConfig) -> ClipDataset:
     return ClipDataset(sources, config.clips, config.optim.steps * batch, config.seed, grow, data.distinct)
 
 
-def _loader(dataset: ClipDataset, config: TrainConfig, step: int, processes: Processes) -> DataLoader[Clip]:
+def _batches(dataset: ClipDataset, config: TrainConfig, step: int, processes: Processes) -> Iterator[Batch]:
     """Load this process's share of every batch from a step on: clips ``rank``, ``rank + processes``, …"""
     cv2.setNumThreads(0)  # OpenCV's thread pool does not survive the fork of the workers
     batch = config.optim.batch
-    return DataLoader(
+    loader: DataLoader[Clip] = DataLoader(
         dataset,
         batch // (processes.count * config.optim.accumulate),
         sampler=range(step * batch + processes.rank, len(dataset), processes.count),
@@ -288,6 +297,10 @@ def _loader(dataset: ClipDataset, config: TrainConfig, step: int, processes: Pro
         persistent_workers=config.workers > 0,
         prefetch_factor=4 if config.workers else None,
     )
+    try:
+        yield from loader
+    except DatasetError as error:  # a worker's message is its whole traceback
+        raise DatasetError(str(error).splitlines()[-1].removeprefix("tctrack.errors.DatasetError: ")) from None
 
 
 def _collate(clips: list[Clip]) -> Batch:

