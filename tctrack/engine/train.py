@@ -40,7 +40,9 @@ class DataConfig:
     """Where clips come from; every source is optional, since scenes can be painted from nothing."""
 
     root: Path | None = None
-    """A crop pack of recorded tracks."""
+    """A crop pack of recorded tracks: what ``tctrack prepare`` wrote, or a folder with ``boxes.json``."""
+    packs: dict[str, float] = field(default_factory=dict)
+    """More crop packs, and the weight of each beside ``root``'s 1."""
     photos: tuple[Path, ...] = ()
     """Folders of photos, the ground of synthetic scenes."""
     cutouts: tuple[Path, ...] = ()
@@ -48,7 +50,7 @@ class DataConfig:
     polygons: tuple[Path, ...] = ()
     """Folders with ``images/`` and ``polygons/`` (YOLO instance polygons): grounds and objects."""
     recorded_share: float = 0.5
-    """Share of clips from the crop pack, when there is one; the rest is synthetic."""
+    """Share of clips from the crop packs, when there are any; the rest is synthetic."""
     stills: float = 0.3
     """Share of single images among the recorded clips."""
     distinct: int | None = None
@@ -268,8 +270,11 @@ def _check(config: TrainConfig, model: ModelConfig, processes: Processes) -> Non
 
 def _dataset(config: TrainConfig) -> ClipDataset:
     data, batch = config.data, config.optim.batch
-    recorded = CropPack(data.root, stills=data.stills) if data.root is not None else None
-    share = data.recorded_share if recorded is not None else 0.0
+    weights = {**({data.root: 1.0} if data.root else {}), **{Path(root): weight for root, weight in data.packs.items()}}
+    if not all(weight > 0 for weight in weights.values()):
+        raise ConfigError("the weights of data.packs must be positive; leave out what shall not be used")
+    recorded = [(CropPack(root, stills=data.stills), weight) for root, weight in weights.items()]
+    share = data.recorded_share if recorded else 0.0
     sources: list[tuple[ClipSource, float]] = []
     if share < 1:
         if data.photos or data.cutouts or data.polygons:
@@ -277,8 +282,7 @@ def _dataset(config: TrainConfig) -> ClipDataset:
         else:
             assets = Assets.procedural(config.seed, grounds=12, sprites=96)
         sources.append((SyntheticClips(assets, config.scene), 1 - share))
-    if recorded is not None:
-        sources.append((recorded, share))
+    sources += [(pack, share * weight / sum(weights.values())) for pack, weight in recorded]
     grow = [step * batch for step in data.grow]
     return ClipDataset(sources, config.clips, config.optim.steps * batch, config.seed, grow, data.distinct)
 

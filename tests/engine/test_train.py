@@ -106,7 +106,7 @@ def test_training_writes_weights_that_track(tmp_path: Path, initial: Path) -> No
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_the_loss_falls(kind: str, tmp_path: Path, initial: Path) -> None:
-    overrides = ["data.distinct=2", "optim.steps=24", "optim.optimizer=adamw", "optim.lr=3e-3"]
+    overrides = ["data.distinct=2", "optim.steps=48", "optim.optimizer=adamw", "optim.lr=3e-3"]
     train(_config(tmp_path, initial, *overrides, kind=kind))
     totals = [row["total"] for row in _log(tmp_path)]
     assert np.mean(totals[-4:]) < 0.8 * np.mean(totals[:4])
@@ -154,6 +154,22 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         cv2.imwrite(str(root / f"walk/{index}.png"), rng.integers(0, 255, (160, 160, 3), np.uint8))
     (root / "boxes.json").write_text(json.dumps({"walk": [[f"{index}.png", 50, 60, 60, 40] for index in range(6)]}))
     return [f"data.root={root}", "data.recorded_share=1"]
+
+
+def test_packs_are_mixed_by_weight(tmp_path: Path, initial: Path) -> None:
+    for colour, name in enumerate(("blue", "green", "red")):
+        (tmp_path / name / "still").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name / "still/0.png"), np.full((160, 160, 3), np.eye(3)[colour] * 200))
+        (tmp_path / name / "boxes.json").write_text('{"still": [["0.png", 50, 60, 60, 40]]}')
+    packs = f"data.packs={{{tmp_path / 'green'}: 3, {tmp_path / 'red'}: 1}}"
+    config = _config(
+        tmp_path, initial, f"data.root={tmp_path / 'blue'}", packs, "data.recorded_share=1", "optim.steps=60"
+    )
+    dataset = engine._dataset(config)
+    colours = [int(dataset[index].template.mean((0, 1)).argmax()) for index in range(len(dataset))]
+    assert np.bincount(colours) / len(dataset) == pytest.approx([0.2, 0.6, 0.2], abs=0.1)
+    with pytest.raises(ConfigError, match=r"data\.packs"):
+        engine._dataset(_config(tmp_path, initial, f"data.packs={{{tmp_path / 'red'}: 0}}"))
 
 
 @pytest.mark.slow
