@@ -161,9 +161,9 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
             for parameter in group["params"]:
                 parameter.requires_grad_(step >= group["start"])
         recipe.train_mode(step)
-        torch.manual_seed(_seed(config.seed, step, processes.rank + 1))  # of dropout
 
         parts = [next(batches).to(device) for _ in range(optim.accumulate)]
+        torch.manual_seed(_seed(config.seed, step, processes.rank + 1))  # of dropout; the loader may have drawn, too
         draws = _draws(recipe, config, step, processes)
         targets = [recipe.targets(part.boxes, draw) for part, draw in zip(parts, draws, strict=True)]
         # Each part's losses are divided by what the labels of the whole batch say, and so add up to the batch's.
