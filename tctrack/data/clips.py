@@ -56,8 +56,14 @@ class ClipConfig:
     """Most frames of a recorded track between two search crops."""
     reach: int = 80
     """Most frames of a recorded track between the template and the first search crop."""
+    strides: tuple[int, ...] = (1,)
+    """Frames of a synthetic scene between two search crops; one is drawn for each clip."""
     twin: float = 0.35
     """Probability that a copy of the target is pasted into a recorded track."""
+    cover: float = 0.0
+    """Probability that a patch of the ground hides the target of a recorded track for some frames."""
+    hidden: float = 0.0
+    """A target that shows less of itself than this share counts as absent: its box is put outside the crop."""
     siamese: SiameseSampling | None = None
     """Cut every crop about its own target instead, as the published trackers were trained; the template and the last
     crop are at most ``reach`` frames apart, the crop before the last one is its neighbour, the others are earlier."""
@@ -71,7 +77,7 @@ class Clip(NamedTuple):
     search: Frame
     """``(T, search_size, search_size, 3)``."""
     boxes: FloatArray
-    """The target's x, y, w, h in each search crop, in its pixels, ``(T, 4)`` float32."""
+    """The target's x, y, w, h in each search crop, in its pixels, ``(T, 4)`` float32; outside while it is hidden."""
     extent: FloatArray
     """The target's width and height in the template, in its pixels, ``(2,)`` float32."""
 
@@ -83,6 +89,11 @@ class ClipSource(Protocol):
         """Draw a clip; the same generator state gives the same clip."""
 
 
+#: A scene is drawn anew while template or first search crop show less than this share of the target.
+_PLAIN = 0.5
+_TRIES = 5
+
+
 @dataclass(frozen=True)
 class SyntheticClips:
     """Clips of drawn scenes (:mod:`tctrack.data.synthetic`)."""
@@ -92,8 +103,11 @@ class SyntheticClips:
 
     def sample(self, rng: np.random.Generator, config: ClipConfig) -> Clip:
         """Draw a scene and follow its target."""
-        warmup = int(rng.choice([0, 0, 4, 12]))
-        scene = make_scene(rng, self.assets, warmup + config.length, self.scene)
+        warmup, stride = int(rng.choice([0, 0, 4, 12])), int(rng.choice(config.strides))
+        for _ in range(_TRIES):
+            scene = make_scene(rng, self.assets, warmup + stride * (config.length - 1) + 1, self.scene)
+            if min(scene.shown(0), scene.shown(warmup)) > _PLAIN:
+                break
         boxes = np.array([scene.box(t) for t in range(len(scene))])
 
         def draw(t: int, view: _View, size: int) -> Frame:
@@ -117,12 +131,13 @@ class SyntheticClips:
         template = cut(0, exemplar, config.template_size)
         extent = exemplar.place(boxes[0], config.template_size)[2:]
         images, targets = [], []
-        for t in range(warmup, len(scene)):
+        for t in range(warmup, len(scene), stride):
             first = t == warmup
-            view = _View.around(boxes[t if first else t - 1], config.search_size, config.template_size)
+            view = _View.around(boxes[t if first else t - stride], config.search_size, config.template_size)
             view = view.disturbed(rng, 2.0 if first else drift, 0.02 if first else config.scale_jitter, config)
             images.append(cut(t, view, config.search_size))
-            targets.append(view.place(boxes[t], config.search_size))
+            box = view.place(boxes[t], config.search_size)
+            targets.append(_outside(box) if scene.shown(t) < config.hidden else box)
         return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
 
 
@@ -172,12 +187,16 @@ class CropPack:
         mirror = rng.random() < 0.5
         drift = rng.choice(config.drift)
         twin = _Twin(rng) if rng.random() < config.twin else None
+        cover = _Cover(rng, config.length) if rng.random() < config.cover else None
         zoom = CONTEXT / config.template_size
 
         def cut(frame: int, view: _View, size: int) -> Frame:
             image = self._pack.read(index, frame)
-            if twin is not None and size == config.search_size:
-                image = twin.paste(image, boxes[frame])
+            if size == config.search_size:
+                if twin is not None:
+                    image = twin.paste(image, boxes[frame])
+                if cover is not None:
+                    image = cover.paste(image, boxes[frame], len(images))
             crop = _cut(image, view, size)
             return disturb(crop[:, ::-1] if mirror else crop)
 
@@ -185,18 +204,22 @@ class CropPack:
             x, y, w, h = boxes[frame]
             return _View(np.array([x + w / 2, y + h / 2]), zoom * size)
 
+        images: list[Frame] = []
+        targets = []
         exemplar = centred(origin, config.template_size)
         template = cut(origin, exemplar, config.template_size)
         extent = exemplar.place(boxes[origin], config.template_size)[2:]
-        images, targets = [], []
         for position, frame in enumerate(frames):
             first = position == 0
             view = centred(int(frame), config.search_size).disturbed(
                 rng, 2.0 if first else drift + 4.0, 0.02 if first else config.scale_jitter, config
             )
             images.append(cut(int(frame), view, config.search_size))
-            x, y, w, h = view.place(boxes[frame], config.search_size)
-            targets.append((config.search_size - x - w if mirror else x, y, w, h))
+            box = view.place(boxes[frame], config.search_size)
+            if mirror:
+                box[0] = config.search_size - box[0] - box[2]
+            hidden = config.hidden > 0 and cover is not None and position in cover.frames
+            targets.append(_outside(box) if hidden else box)
             if twin is not None:
                 twin.move(rng)
         return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
@@ -319,6 +342,11 @@ def _siamese_clip(
     return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
 
 
+def _outside(box: FloatArray) -> FloatArray:
+    """Move a box out of its crop, far to the upper left."""
+    return np.concatenate((-4 * box[2:] - 100, box[2:]))
+
+
 def _cut(image: Frame, view: _View, size: int) -> Frame:
     mean = image.mean((0, 1)).tolist()
     crop = cv2.warpAffine(
@@ -382,6 +410,43 @@ class _Twin:
         behind[:] = np.clip(behind + cover * (copy - behind), 0, 255)
         front = pasted[y : y + h, x : x + w]  # the target hides its twin
         front[:] = front + cover * (patch.astype(np.float32) - front)
+        return pasted
+
+
+class _Cover:
+    """A patch of the first covered frame's surroundings that hides the target for one to three frames."""
+
+    def __init__(self, rng: np.random.Generator, length: int) -> None:
+        start = int(rng.integers(1, max(2, length - 1)))
+        self.frames = range(start, min(start + int(rng.integers(1, 4)), length))
+        self._reach = rng.uniform(1.1, 1.7, 2)
+        self._from = rng.random(2)
+        self._shade = rng.uniform(0.8, 1.2)
+        self._patch: Frame | None = None
+
+    def paste(self, image: Frame, box: FloatArray, position: int) -> Frame:
+        if position not in self.frames:
+            return image
+        side = np.minimum(np.maximum(box[2:] * self._reach, 4), np.array(image.shape[1::-1])).astype(int)
+        if self._patch is None:
+            left, top = (self._from * (np.array(image.shape[1::-1]) - side)).astype(int)
+            if abs(left - box[0]) < side[0] and abs(top - box[1]) < side[1]:  # rather from beside the target
+                left = 0 if box[0] + box[2] / 2 > image.shape[1] / 2 else image.shape[1] - side[0]
+            self._patch = np.clip(image[top : top + side[1], left : left + side[0]] * self._shade, 0, 255).astype(
+                np.uint8
+            )
+        patch = cv2.resize(self._patch, side.tolist())
+        alpha = np.zeros((side[1] + 2, side[0] + 2), np.float32)
+        alpha[2:-2, 2:-2] = 1
+        alpha = cv2.GaussianBlur(alpha, (0, 0), 1.0)[1:-1, 1:-1, None]
+        left, top = np.round(box[:2] + (box[2:] - side) / 2).astype(int)
+        pasted: Frame = image.copy()
+        low, high = np.maximum((left, top), 0), np.minimum((left + side[0], top + side[1]), image.shape[1::-1])
+        if (high <= low).any():
+            return image
+        inner = slice(low[1] - top, high[1] - top), slice(low[0] - left, high[0] - left)
+        behind = pasted[low[1] : high[1], low[0] : high[0]]
+        behind[:] = behind + alpha[inner] * (patch[inner].astype(np.float32) - behind)
         return pasted
 
 

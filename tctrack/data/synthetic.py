@@ -40,8 +40,12 @@ class SceneConfig:
     """Fewest and most other objects."""
     lookalike: float = 0.6
     """Probability that a distractor looks like the target."""
+    deform: float = 0.12
+    """Largest typical change of the target's width and of its height."""
     occluder: float = 0.2
     """Probability that something covers the target for a while."""
+    occluder_size: tuple[float, float] = (0.4, 1.2)
+    """Range of the size of what covers it."""
     camouflage: float = 0.1
     """Probability that the target is textured like the ground."""
     light: float = 0.02
@@ -119,6 +123,10 @@ class Actor:
         return np.column_stack((linear, offset))
 
 
+#: Side of the raster on which a target's visible share is counted.
+_RASTER = 32
+
+
 @dataclass
 class Scene:
     """A rendered world of ``len(camera)`` frames; ``actors`` are drawn in order, ``target`` indexes the tracked one."""
@@ -145,6 +153,19 @@ class Scene:
         corners = _apply(compose(self.camera[t], actor.placement(t)), actor.outline)
         low, high = corners.min(0), corners.max(0)
         return Box(*map(float, (*low, *(high - low))))
+
+    def shown(self, t: int) -> float:
+        """Return the share of the target that no later actor covers at frame ``t``; outlines are taken as convex."""
+        outlines = [_apply(actor.placement(t), actor.outline) for actor in self.actors[self.target :]]
+        low, high = outlines[0].min(0), outlines[0].max(0)
+        raster = np.zeros((_RASTER, _RASTER), np.uint8)
+        own = 0
+        for index, points in enumerate(outlines):
+            places = (points - low) / (high - low) * _RASTER - 0.5
+            hull = cv2.convexHull(np.clip(places, -9999, 9999).round().astype(np.int32))
+            cv2.fillConvexPoly(raster, hull, 1 if index == 0 else 0)
+            own = own or int(raster.sum())
+        return int(raster.sum()) / own
 
     def render(self, t: int, size: tuple[int, int], view: FloatArray | None = None) -> Frame:
         """Draw frame ``t`` as ``(height, width, 3)`` BGR; ``size`` is (width, height), ``view`` maps image → output."""
@@ -183,7 +204,7 @@ def make_scene(
         start = middle * ground_scale * rng.uniform(0.85, 1.15, 2)
 
     path = start + _walk(rng, length, size * config.speed * rng.gamma(1.5, 0.7))
-    wobble = 1 + 0.12 * rng.uniform(0, 1) * _smooth(rng, length, 2)
+    wobble = np.clip(1 + config.deform * rng.uniform(0, 1) * _smooth(rng, length, 2), 0.4, 2.5)
     turn = rng.uniform(-np.pi, np.pi) * (rng.random() < 0.4) + np.cumsum(_smooth(rng, length, 1)[:, 0]) * rng.choice(
         [0, 0.01, 0.04]
     )
@@ -196,7 +217,7 @@ def make_scene(
         other = _distractor(rng, assets, target, size, config)
         (behind if rng.random() < 0.6 else before).append(other)
     if rng.random() < config.occluder:
-        before.append(_occluder(rng, assets, target, size))
+        before.append(_occluder(rng, assets, target, size * rng.uniform(*config.occluder_size)))
 
     camera = _camera(rng, path, size, config, frame_size)
     gain = np.exp(
@@ -373,11 +394,21 @@ def _distractor(rng: np.random.Generator, assets: Assets, target: Actor, size: f
 
 
 def _occluder(rng: np.random.Generator, assets: Assets, target: Actor, size: float) -> Actor:
+    """Draw something that covers the target at some frame of the later half; at the first frame it is clear of it."""
     length = len(target.centre)
     sprite = _patch(rng, _choose(rng, assets.grounds))
-    extent = np.repeat(_fit(sprite, size * rng.uniform(0.4, 1.2))[None], length, 0)
-    where = target.centre[rng.integers(length // 2, length)] + rng.normal(0, 0.4 * size, 2)
-    return Actor(sprite, np.repeat(where[None], length, 0), extent, np.full(length, rng.uniform(-3, 3)))
+    extent = np.repeat(_fit(sprite, size)[None], length, 0)
+    meeting = int(rng.integers(length // 2, length))
+    own = float(target.size.mean())
+    where = target.centre[meeting] + rng.normal(0, 0.4, 2) * own
+    angle = rng.uniform(0, 2 * np.pi)
+    away = where - target.centre[0]
+    missing = max(0.0, 0.8 * (size + own) - float(np.hypot(*away)))
+    drift = missing / max(meeting, 1) * np.array([np.cos(angle), np.sin(angle)])
+    if drift @ away > 0:
+        drift = -drift  # it comes from the other side
+    path = where + (np.arange(length) - meeting)[:, None] * drift
+    return Actor(sprite, path, extent, np.full(length, rng.uniform(-3, 3)))
 
 
 def _camera(

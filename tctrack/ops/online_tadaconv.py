@@ -73,7 +73,7 @@ class OnlineTAdaConv2d(nn.Module, ABC):
         """Convolve ``(B, T, C_in, H, W)``, the frames that follow ``cache``; return the result and the new cache."""
         context, cache = self.observe(clip, cache)
         alpha = 1 + self.temporalconv(context).transpose(1, 2)  # (B, T, C_in, 1, 1)
-        scaled = (clip * alpha).flatten(0, 1)
+        scaled = clip.flatten(0, 1) * alpha.flatten(0, 1)
         output = F.conv2d(scaled, self.weight[0, 0], None, self.stride, self.padding, groups=self.groups)
         output = output.reshape(*clip.shape[:2], *output.shape[1:])
         if self.bias is not None and self.fc is not None:
