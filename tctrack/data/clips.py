@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
+from tctrack.data.disturb import Cover, Disturbance, Twin, smear, tint
 from tctrack.data.packs import CONTEXT, STILL, open_pack
 from tctrack.data.synthetic import Assets, SceneConfig, make_scene
 from tctrack.errors import DatasetError
@@ -121,7 +122,7 @@ class SyntheticClips:
             return _siamese_clip(
                 rng, boxes, config, config.siamese, lambda t, view, size: enlarge(draw(t, view, size), size)
             )
-        disturb = _Disturbance(rng)
+        disturb = Disturbance(rng)
         drift = rng.choice(config.drift)
 
         def cut(t: int, view: _View, size: int) -> Frame:
@@ -183,11 +184,11 @@ class CropPack:
                 frames = frames[::-1]
             low, high = max(0, int(frames[0]) - config.reach), min(len(boxes) - 1, int(frames[0]) + config.reach)
             origin = int(rng.integers(low, high + 1))
-        disturb = _Disturbance(rng)
+        disturb = Disturbance(rng)
         mirror = rng.random() < 0.5
         drift = rng.choice(config.drift)
-        twin = _Twin(rng) if rng.random() < config.twin else None
-        cover = _Cover(rng, config.length) if rng.random() < config.cover else None
+        twin = Twin(rng) if rng.random() < config.twin else None
+        cover = Cover(rng, config.length) if rng.random() < config.cover else None
         zoom = CONTEXT / config.template_size
 
         def cut(frame: int, view: _View, size: int) -> Frame:
@@ -330,14 +331,14 @@ def _siamese_clip(
     exemplar = around(origin, size).displaced(
         rng.uniform(-1, 1, 4), sampling.template_shift / size, sampling.template_scale
     )
-    template = _tint(rng, cut(origin, exemplar, size))
+    template = tint(rng, cut(origin, exemplar, size))
     extent = exemplar.place(boxes[origin], size)[2:]
     size, draws = config.search_size, rng.uniform(-1, 1, 4)
     images, targets = [], []
     for frame in (*frames.tolist(), last):
         view = around(frame, size).displaced(draws, sampling.shift / size, sampling.scale)
-        image = _tint(rng, cut(frame, view, size))
-        images.append(_smear(rng, image) if rng.random() < sampling.blur else image)
+        image = tint(rng, cut(frame, view, size))
+        images.append(smear(rng, image) if rng.random() < sampling.blur else image)
         targets.append(view.place(boxes[frame], size))
     return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
 
@@ -353,138 +354,3 @@ def _cut(image: Frame, view: _View, size: int) -> Frame:
         image, view.pixel_matrix(size), (size, size), borderMode=cv2.BORDER_CONSTANT, borderValue=mean
     )
     return np.asarray(crop, np.uint8)
-
-
-#: Principal components of ImageNet's colours, B, G, R by component, scaled by their deviations (AlexNet, NIPS 2012).
-_COLOURS = np.array([[-0.5836, -0.6948, 0.4203], [-0.5808, -0.0045, -0.8140], [-0.5675, 0.7192, 0.4009]]) * (
-    255 * np.array([0.2175, 0.0188, 0.0045])
-)
-
-
-def _tint(rng: np.random.Generator, image: Frame) -> Frame:
-    """Shift the colours along their principal components."""
-    shift = _COLOURS @ rng.normal(0, 0.1, 3)
-    return np.asarray(cv2.add(image, (*shift.tolist(), 0.0)), np.uint8)
-
-
-def _smear(rng: np.random.Generator, image: Frame) -> Frame:
-    """Blur along a cross of random size, which stands for the motion of the camera."""
-    length, share = int(rng.choice(np.arange(5, 46, 2))), rng.random()
-    across, down = cv2.blur(image, (length, 1)), cv2.blur(image, (1, length))
-    return np.asarray(cv2.addWeighted(across, share, down, 1 - share, 0), np.uint8)
-
-
-class _Twin:
-    """A copy of the target that keeps near it."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        angle = rng.uniform(0, 2 * np.pi)
-        self.offset = rng.uniform(0.9, 2.0) * np.array([np.cos(angle), np.sin(angle)])
-        self.mirror = rng.random() < 0.5
-        self.hue = int(rng.choice([0, 6, 15, 40]))
-        self.gain = rng.uniform(0.8, 1.2)
-
-    def move(self, rng: np.random.Generator) -> None:
-        self.offset = self.offset + rng.normal(0, 0.12, 2)
-
-    def paste(self, image: Frame, box: FloatArray) -> Frame:
-        x, y, w, h = np.round(box).astype(int)
-        x, y = max(x, 0), max(y, 0)
-        patch = image[y : y + h, x : x + w]
-        h, w = patch.shape[:2]
-        if min(h, w) < 4:
-            return image
-        size = np.sqrt(w * h)
-        left, top = (int(x + self.offset[0] * max(w, size)), int(y + self.offset[1] * max(h, size)))
-        left, top = int(np.clip(left, 0, image.shape[1] - w)), int(np.clip(top, 0, image.shape[0] - h))
-        hsv = cv2.cvtColor(patch, cv2.COLOR_BGR2HSV)
-        hsv[..., 0] = (hsv[..., 0].astype(int) + self.hue) % 180
-        copy = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR).astype(np.float32) * self.gain
-        if self.mirror:
-            copy = copy[:, ::-1]
-        cover = np.zeros((h, w), np.float32)
-        cv2.ellipse(cover, (w // 2, h // 2), (max(1, int(w * 0.46)), max(1, int(h * 0.48))), 0, 0, 360, 1.0, -1)
-        cover = cv2.GaussianBlur(cover, (0, 0), max(0.6, 0.03 * size))[..., None]
-        pasted: Frame = image.copy()
-        behind = pasted[top : top + h, left : left + w]
-        behind[:] = np.clip(behind + cover * (copy - behind), 0, 255)
-        front = pasted[y : y + h, x : x + w]  # the target hides its twin
-        front[:] = front + cover * (patch.astype(np.float32) - front)
-        return pasted
-
-
-class _Cover:
-    """A patch of the first covered frame's surroundings that hides the target for one to three frames."""
-
-    def __init__(self, rng: np.random.Generator, length: int) -> None:
-        start = int(rng.integers(1, max(2, length - 1)))
-        self.frames = range(start, min(start + int(rng.integers(1, 4)), length))
-        self._reach = rng.uniform(1.1, 1.7, 2)
-        self._from = rng.random(2)
-        self._shade = rng.uniform(0.8, 1.2)
-        self._patch: Frame | None = None
-
-    def paste(self, image: Frame, box: FloatArray, position: int) -> Frame:
-        if position not in self.frames:
-            return image
-        side = np.minimum(np.maximum(box[2:] * self._reach, 4), np.array(image.shape[1::-1])).astype(int)
-        if self._patch is None:
-            left, top = (self._from * (np.array(image.shape[1::-1]) - side)).astype(int)
-            if abs(left - box[0]) < side[0] and abs(top - box[1]) < side[1]:  # rather from beside the target
-                left = 0 if box[0] + box[2] / 2 > image.shape[1] / 2 else image.shape[1] - side[0]
-            self._patch = np.clip(image[top : top + side[1], left : left + side[0]] * self._shade, 0, 255).astype(
-                np.uint8
-            )
-        patch = cv2.resize(self._patch, side.tolist())
-        alpha = np.zeros((side[1] + 2, side[0] + 2), np.float32)
-        alpha[2:-2, 2:-2] = 1
-        alpha = cv2.GaussianBlur(alpha, (0, 0), 1.0)[1:-1, 1:-1, None]
-        left, top = np.round(box[:2] + (box[2:] - side) / 2).astype(int)
-        pasted: Frame = image.copy()
-        low, high = np.maximum((left, top), 0), np.minimum((left + side[0], top + side[1]), image.shape[1::-1])
-        if (high <= low).any():
-            return image
-        inner = slice(low[1] - top, high[1] - top), slice(low[0] - left, high[0] - left)
-        behind = pasted[low[1] : high[1], low[0] : high[0]]
-        behind[:] = behind + alpha[inner] * (patch[inner].astype(np.float32) - behind)
-        return pasted
-
-
-class _Disturbance:
-    """What lens, sensor and codec do to the frames of one clip."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._grey = rng.random() < 0.08
-        self._blur = rng.uniform(0.4, 1.6) if rng.random() < 0.25 else 0.0
-        self._motion = int(rng.integers(3, 8)) if rng.random() < 0.15 else 0
-        self._noise = rng.uniform(1, 9) if rng.random() < 0.4 else 0.0
-        self._quality = int(rng.integers(25, 90)) if rng.random() < 0.5 else 0
-        self._gain = np.exp(rng.normal(0, 0.08, 3) + rng.normal(0, 0.15))
-        self._bias = rng.normal(0, 10)
-
-    def __call__(self, image: Frame) -> Frame:
-        rng = self._rng
-        gain = self._gain * np.exp(rng.normal(0, 0.04))
-        image = np.asarray(cv2.multiply(image, (*gain.tolist(), 0.0), dtype=cv2.CV_8U), np.uint8)
-        image = np.asarray(cv2.add(image, (self._bias,) * 4), np.uint8)
-        if self._grey:
-            image = np.repeat(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None], 3, -1).astype(np.uint8)
-        if self._blur:
-            image = np.asarray(cv2.GaussianBlur(image, (0, 0), self._blur), np.uint8)
-        if self._motion and rng.random() < 0.6:
-            kernel = np.zeros((self._motion, self._motion), np.float32)
-            angle, half = rng.uniform(0, np.pi), self._motion / 2
-            reach = np.array([np.cos(angle), np.sin(angle)]) * half
-            ends = [tuple(int(value) for value in half + sign * reach) for sign in (-1, 1)]
-            cv2.line(kernel, ends[0], ends[1], 1.0)
-            image = np.asarray(cv2.filter2D(image, -1, kernel / max(kernel.sum(), 1)), np.uint8)
-        if self._noise:
-            noise = np.empty(image.shape, np.int16)
-            cv2.setRNGSeed(int(rng.integers(2**31)))
-            cv2.randn(noise, (0, 0, 0), (self._noise,) * 3)
-            image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
-        if self._quality:
-            _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
-            image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-        return np.asarray(image, np.uint8)

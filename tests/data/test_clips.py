@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tctrack.data.clips import Clip, ClipConfig, ClipDataset, CropPack, SiameseSampling, SyntheticClips
-from tctrack.data.synthetic import Assets
+from tctrack.data.synthetic import Assets, SceneConfig
 from tctrack.errors import DatasetError
 
 CONFIG = ClipConfig(length=3)
@@ -74,6 +74,44 @@ def test_a_twin_leaves_the_target_in_front(pack: Path) -> None:
     assert middle > np.median(clip.search[1]) + 30
 
 
+def test_a_covered_target_is_hidden_and_counts_as_absent(pack: Path) -> None:
+    config = ClipConfig(length=4, twin=0.0, cover=1.0, hidden=0.2, drift=(3.0,))
+    source = CropPack(pack)
+    hidden = []
+    for seed in range(12):
+        clip = source.sample(np.random.default_rng(seed), config)
+        for image, (x, y, w, h) in zip(clip.search, clip.boxes, strict=True):
+            outside = x + w < 0 and y + h < 0
+            assert outside == (image[64:192, 64:192].mean(-1).std() < 15)  # the white square would stand out
+            hidden.append(outside)
+    shares = np.reshape(hidden, (12, 4))
+    assert not shares[:, 0].any()
+    assert shares[:, 1:].any(1).all()
+    assert 1 <= shares.sum(1).max() <= 3
+
+
+def test_scenes_begin_with_the_target_in_sight(painted: SyntheticClips) -> None:
+    scene = SceneConfig(distractors=(0, 0), occluder=1.0, occluder_size=(2.0, 2.5), speed=0.05)
+    config = ClipConfig(length=4, hidden=0.3, strides=(3,))
+    source = SyntheticClips(painted.assets, scene)
+    clips = [source.sample(np.random.default_rng(seed), config) for seed in range(24)]
+    absent = np.array([clip.boxes[:, 0] + clip.boxes[:, 2] < 0 for clip in clips])
+    assert not absent[:, 0].any()
+    assert 0.1 < absent[:, 2:].mean() < 0.9
+
+
+def test_strides_spread_a_clip_over_more_frames(painted: SyntheticClips) -> None:
+    scene = SceneConfig(zoom=0.0, shake=0.0, roll=0.0, deform=0.0, speed=0.3, occluder=0.0)
+    source = SyntheticClips(painted.assets, scene)
+
+    def speed(stride: int) -> float:
+        config = ClipConfig(length=3, drift=(0.0,), scale_jitter=0.0, strides=(stride,))
+        boxes = np.array([source.sample(np.random.default_rng(seed), config).boxes for seed in range(16)])
+        return float(np.abs(boxes[:, 1:, :2] + boxes[:, 1:, 2:] / 2 - 128).mean())
+
+    assert speed(4) > 2 * speed(1)
+
+
 def test_sources_are_mixed_by_weight(painted: SyntheticClips, pack: Path) -> None:
     dataset = ClipDataset([(painted, 0.0), (CropPack(pack), 1.0)], CONFIG, 4)
     assert all(len(np.unique(dataset[index].search)) < 256 * 256 for index in range(2))
@@ -129,7 +167,7 @@ def test_siamese_clips_are_shifted_off_the_target(painted: SyntheticClips) -> No
 
 def test_siamese_clips_end_with_neighbours_near_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The brightness of a frame tells its number, once colours stay.
-    monkeypatch.setattr("tctrack.data.clips._tint", lambda rng, image: image)
+    monkeypatch.setattr("tctrack.data.clips.tint", lambda rng, image: image)
     (tmp_path / "walk").mkdir()
     rows = []
     for index in range(24):

@@ -44,6 +44,18 @@ def test_boxes_are_exact(angle: float, size: tuple[float, float]) -> None:
     np.testing.assert_allclose((box.x, box.y, box.x + box.w, box.y + box.h), (left, top, right, bottom), atol=1.0)
 
 
+@pytest.mark.parametrize(("offset", "shown"), [(0.0, 0.0), (10.0, 0.25), (20.0, 0.5), (40.0, 1.0)])
+def test_the_shown_share_is_what_later_actors_leave(offset: float, shown: float) -> None:
+    sprite = np.full((40, 40, 4), 255, np.uint8)
+    target, before, behind = (
+        Actor(sprite, np.array([[x, 80.0]]), np.array([[40.0, 40.0]]), np.zeros(1))
+        for x in (100.0, 100.0 + offset, 100.0)
+    )
+    camera = np.array([[[0.5, 0, 0], [0, 0.5, 0]]])
+    scene = Scene(np.zeros((9, 9, 3), np.uint8), [behind, target, before], 1, camera, np.ones((1, 3)))
+    assert scene.shown(0) == pytest.approx(shown, abs=0.05)
+
+
 def test_a_view_moves_the_picture_and_its_boxes_alike(assets: Assets) -> None:
     scene = _scene(assets, 4, distractors=(0, 0), occluder=0.0)
     view = np.array([[2.0, 0, -100], [0, 2.0, -60]])
