@@ -41,12 +41,12 @@ LITE = [
 TCTRACK = [
     "model.trunk_channels=[8,8,16,16,16]", "model.dim=12", "model.feedforward=16", "model.head_channels=[12]",
     "model.template_size=87", "model.search_size=151", "clips.template_size=87", "clips.search_size=151",
-    "optim.trunk_from=0", "data.grow=[]",
+    "optim.trunk_from=0",
 ]  # fmt: skip
 SMALL = {"lite": LITE, "tctrack": TCTRACK, "tctrack_pp": TCTRACK}
 QUICK = [
     "clips.length=3", "optim.batch=2", "optim.warmup=1", "workers=0", "log_every=1", "checkpoint_every=2", "threads=1",
-    "precision=float32",
+    "precision=float32", "data.grow=[]",
 ]  # fmt: skip
 
 
