@@ -31,6 +31,7 @@ from tctrack.models.build import build_model
 from tctrack.models.efficientnet import adapt_imagenet_weights
 from tctrack.models.lite import LiteOutputs, TCTrackLite
 from tctrack.models.tctrack import TCTrack, TCTrackOutputs
+from tctrack.ops.fold import fold_batch_norms
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ class Recipe(ABC):
     def train_mode(self, step: int) -> None:
         """Put the network in training mode, except for batch norms that keep their statistics at this step."""
 
+    def accelerate(self, dtype: torch.dtype) -> None:  # noqa: B027
+        """Let what never learns run in a faster form, in ``dtype``, once the weights are there; nothing by default."""
+
     @abstractmethod
     def run(self, batch: Batch) -> Any:
         """Return the maps of the frames that are supervised."""
@@ -174,6 +178,13 @@ class LiteRecipe(Recipe):
             {"params": members, "scale": scale, "start": start, "weight_decay": decay}
             for (scale, start, decay), members in groups.items()
         ]
+
+    def accelerate(self, dtype: torch.dtype) -> None:
+        """Run the low trunk with its batch norms folded."""
+        trunk = self.model.trunk
+        trunk.split = min(trunk.split, self._optim.train_from_block)
+        low = fold_batch_norms(trunk).requires_grad_(False).to(dtype).low
+        trunk.low = lambda frames: low(frames.to(dtype))  # type: ignore[method-assign]
 
     def train_mode(self, step: int) -> None:
         """Train all but the trunk's batch norms, which keep ImageNet's statistics."""

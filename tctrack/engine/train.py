@@ -147,6 +147,7 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
     else:
         recipe.initialise(config.initial)
         averaged.load_state_dict(model.state_dict())
+    recipe.accelerate(getattr(torch, config.precision))
     processes.share_batch_norms(model)
     log = RunLog(config.out, progress.step, config.tensorboard) if processes.first else None
 

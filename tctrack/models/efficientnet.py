@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -110,6 +110,8 @@ class EfficientNetLite(nn.Module):
             blocks.append(InvertedResidual(channels, spec, centre=centre, reduction=factor))
             channels, stride = spec.channels, stride * spec.stride
         self.blocks = nn.ModuleList(blocks)
+        #: Number of blocks below, which see no temporal context.
+        self.split = min(adaptive_blocks, default=len(BLOCKS))
 
     def run(self, clip: Tensor, caches: Sequence[Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Map frames ``(B, T, 3, H, W)`` that follow ``caches`` (None: a new stream) to ``(B, T, 112, H/16, W/16)``.
@@ -117,18 +119,28 @@ class EfficientNetLite(nn.Module):
         Returns:
             the features and the caches of the adaptive blocks, ``(B, C, 2, 1, 1)`` each.
         """
-        x = (clip.flatten(0, 1).flip(1) - 127.0) / 128.0
-        x = x.contiguous(memory_format=torch.channels_last)  # in bfloat16 on a CPU several times as fast
-        x = F.relu6(self.stem_bn(self.stem(x)))
+        x = self.low(clip.flatten(0, 1))
         x = x.reshape(*clip.shape[:2], *x.shape[1:])
         remaining = iter(caches) if caches is not None else None
         updated = []
-        for block in cast("Iterable[InvertedResidual]", self.blocks):
+        for block in self._blocks(slice(self.split, None)):
             given = next(remaining) if remaining is not None and block.adaptive else None
             x, cache = block.run(x, given)
             if cache is not None:
                 updated.append(cache)
         return x, tuple(updated)
+
+    def low(self, frames: Tensor) -> Tensor:
+        """Map frames ``(N, 3, H, W)`` by the stem and the first :attr:`split` blocks."""
+        x = (frames.flip(1) - 127.0) / 128.0
+        x = x.contiguous(memory_format=torch.channels_last)  # in bfloat16 on a CPU several times as fast
+        x = F.relu6(self.stem_bn(self.stem(x)))
+        for block in self._blocks(slice(self.split)):
+            x = block.run(x[:, None], None)[0][:, 0]
+        return x
+
+    def _blocks(self, part: slice) -> list[InvertedResidual]:
+        return cast("list[InvertedResidual]", list(self.blocks)[part])
 
 
 def adapt_imagenet_weights(weights: Mapping[str, Tensor], trunk: EfficientNetLite) -> dict[str, Tensor]:
