@@ -183,7 +183,7 @@ class LiteRecipe(Recipe):
         """Run the low trunk with its batch norms folded."""
         trunk = self.model.trunk
         trunk.split = min(trunk.split, self._optim.train_from_block)
-        low = fold_batch_norms(trunk).requires_grad_(False).to(dtype).low
+        low = fold_batch_norms(trunk.eval()).requires_grad_(False).to(dtype).low
         trunk.low = lambda frames: low(frames.to(dtype))  # type: ignore[method-assign]
 
     def train_mode(self, step: int) -> None:
