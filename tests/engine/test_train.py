@@ -93,6 +93,31 @@ def _assert_same_weights(one: Path, other: Path) -> None:
         torch.testing.assert_close(second[key], value, rtol=0, atol=0, msg=key)
 
 
+@pytest.mark.parametrize("first", [5, 8])
+def test_folding_what_never_learns_changes_nothing(first: int) -> None:
+    torch.manual_seed(0)
+    recipe = build_recipe("tctrack-lite", {"dim": 32}, OptimConfig(train_from_block=first))
+    assert isinstance(recipe, LiteRecipe)
+    trunk = recipe.model.trunk.eval()
+    for norm in (module for module in trunk.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[arg-type]
+    clip = torch.rand(2, 3, 3, 64, 64) * 255
+    keys = list(recipe.model.state_dict())
+    before, _ = trunk.run(clip)
+    recipe.accelerate(torch.float32)
+    after, _ = trunk.run(clip)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
+    assert trunk.split == first
+    assert list(recipe.model.state_dict()) == keys
+    after.sum().backward()  # type: ignore[no-untyped-call]
+    learns = [parameter.grad is not None for parameter in trunk.blocks.parameters()]
+    assert any(learns)
+    assert not any(
+        parameter.grad is not None for block in list(trunk.blocks)[:first] for parameter in block.parameters()
+    )
+
+
 def test_training_writes_weights_that_track(tmp_path: Path, initial: Path) -> None:
     weights = train(_config(tmp_path / "run", initial, "optim.steps=2", "precision=bfloat16"))
     assert weights.stat().st_size < 4e6

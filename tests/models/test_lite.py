@@ -66,6 +66,20 @@ def test_interleaved_streams_do_not_touch_each_other(model: TCTrackLite) -> None
 
 
 @torch.no_grad()
+def test_tracking_computes_what_training_does(model: TCTrackLite) -> None:
+    template, search, extent = (
+        torch.rand(2, 3, 128, 128) * 255,
+        torch.rand(2, 3, 256, 256) * 255,
+        torch.full((2, 2), 50.0),
+    )
+    given = template.clone(), search.clone()
+    trained = model.step(search, model.start(template, search, extent))[0]
+    with torch.no_grad():  # other forms of the same layers, some of them in place
+        tracked = model.step(search, model.start(template, search, extent))[0]
+    torch.testing.assert_close(tracked, trained, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close((template, search), given, rtol=0, atol=0)
+
+
 def test_the_past_matters_and_the_future_does_not(model: TCTrackLite) -> None:
     template, clip = _crops(1, 4)
     base = model(template, clip).centre
