@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tctrack.data.synthetic import Assets
+
+
+@pytest.fixture(scope="module")
+def few_objects() -> Iterator[None]:
+    """Paint few objects, once, where scenes of painted objects are asked for."""
+    painted = Assets.procedural(0, grounds=1, sprites=6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Assets, "procedural", lambda *_, **__: painted)
+        yield
 
 
 @pytest.fixture(scope="session")

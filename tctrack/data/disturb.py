@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tctrack.types import FloatArray, Frame
 
@@ -24,6 +27,21 @@ def smear(rng: np.random.Generator, image: Frame) -> Frame:
     length, share = int(rng.choice(np.arange(5, 46, 2))), rng.random()
     across, down = cv2.blur(image, (length, 1)), cv2.blur(image, (1, length))
     return np.asarray(cv2.addWeighted(across, share, down, 1 - share, 0), np.uint8)
+
+
+def _blend(image: Frame, patch: NDArray[Any], cover: FloatArray, left: int, top: int) -> Frame:
+    """Return a copy of an image with a patch ``(h, w, 3)`` at a place, as opaque as ``cover`` ``(h, w, 1)``, 0–1, says.
+
+    What lies outside the image is left out.
+    """
+    blended: Frame = image.copy()
+    rows = slice(max(top, 0), max(top + len(patch), 0))
+    columns = slice(max(left, 0), max(left + patch.shape[1], 0))
+    region = blended[rows, columns]
+    inner = np.s_[rows.start - top :, columns.start - left :]
+    patch, cover = (each[inner][: region.shape[0], : region.shape[1]] for each in (patch, cover))
+    region[:] = np.clip(region + cover * (patch.astype(np.float32) - region), 0, 255)
+    return blended
 
 
 class Twin:
@@ -59,12 +77,8 @@ class Twin:
         cover = np.zeros((h, w), np.float32)
         cv2.ellipse(cover, (w // 2, h // 2), (max(1, int(w * 0.46)), max(1, int(h * 0.48))), 0, 0, 360, 1.0, -1)
         cover = cv2.GaussianBlur(cover, (0, 0), max(0.6, 0.03 * size))[..., None]
-        pasted: Frame = image.copy()
-        behind = pasted[top : top + h, left : left + w]
-        behind[:] = np.clip(behind + cover * (copy - behind), 0, 255)
-        front = pasted[y : y + h, x : x + w]  # the target hides its twin
-        front[:] = front + cover * (patch.astype(np.float32) - front)
-        return pasted
+        pasted = _blend(image, copy, cover, left, top)
+        return _blend(pasted, patch, cover, x, y)  # the target hides its twin
 
 
 class Cover:
@@ -87,27 +101,19 @@ class Cover:
         """Return the image at a position of the clip with the target at ``box`` (x, y, w, h) covered, if it is."""
         if position not in self.frames:
             return image
-        side = np.minimum(np.maximum(box[2:] * self._reach, 4), np.array(image.shape[1::-1])).astype(int)
+        limit = np.array(image.shape[1::-1])
+        width, height = side = np.clip(box[2:] * self._reach, 4, limit).astype(int)
         if self._patch is None:
-            left, top = (self._from * (np.array(image.shape[1::-1]) - side)).astype(int)
-            if abs(left - box[0]) < side[0] and abs(top - box[1]) < side[1]:  # rather from beside the target
-                left = 0 if box[0] + box[2] / 2 > image.shape[1] / 2 else image.shape[1] - side[0]
-            self._patch = np.clip(image[top : top + side[1], left : left + side[0]] * self._shade, 0, 255).astype(
-                np.uint8
-            )
-        patch = cv2.resize(self._patch, side.tolist())
-        alpha = np.zeros((side[1] + 2, side[0] + 2), np.float32)
-        alpha[2:-2, 2:-2] = 1
-        alpha = cv2.GaussianBlur(alpha, (0, 0), 1.0)[1:-1, 1:-1, None]
+            left, top = (self._from * (limit - side)).astype(int)
+            if abs(left - box[0]) < width and abs(top - box[1]) < height:  # rather from beside the target
+                left = 0 if box[0] + box[2] / 2 > limit[0] / 2 else limit[0] - width
+            region = image[top : top + height, left : left + width]
+            self._patch = np.clip(region * self._shade, 0, 255).astype(np.uint8)
+        cover = np.zeros((height + 2, width + 2), np.float32)
+        cover[2:-2, 2:-2] = 1
+        cover = cv2.GaussianBlur(cover, (0, 0), 1.0)[1:-1, 1:-1, None]
         left, top = np.round(box[:2] + (box[2:] - side) / 2).astype(int)
-        low, high = np.maximum((left, top), 0), np.minimum((left + side[0], top + side[1]), image.shape[1::-1])
-        if (high <= low).any():
-            return image
-        pasted: Frame = image.copy()
-        inner = slice(low[1] - top, high[1] - top), slice(low[0] - left, high[0] - left)
-        behind = pasted[low[1] : high[1], low[0] : high[0]]
-        behind[:] = behind + alpha[inner] * (patch[inner].astype(np.float32) - behind)
-        return pasted
+        return _blend(image, cv2.resize(self._patch, side.tolist()), cover, left, top)
 
 
 class Disturbance:

@@ -158,14 +158,15 @@ class Scene:
         """Return the share of the target that no later actor covers at frame ``t``; outlines are taken as convex."""
         outlines = [_apply(actor.placement(t), actor.outline) for actor in self.actors[self.target :]]
         low, high = outlines[0].min(0), outlines[0].max(0)
-        raster = np.zeros((_RASTER, _RASTER), np.uint8)
-        own = 0
-        for index, points in enumerate(outlines):
+        hulls = []
+        for points in outlines:
             places = (points - low) / (high - low) * _RASTER - 0.5
-            hull = cv2.convexHull(np.clip(places, -9999, 9999).round().astype(np.int32))
-            cv2.fillConvexPoly(raster, hull, 1 if index == 0 else 0)
-            own = own or int(raster.sum())
-        return int(raster.sum()) / own
+            hulls.append(cv2.convexHull(np.clip(places, -9999, 9999).round().astype(np.int32)))
+        raster = cv2.fillConvexPoly(np.zeros((_RASTER, _RASTER), np.uint8), hulls[0], 1)
+        whole = np.count_nonzero(raster)
+        for hull in hulls[1:]:
+            cv2.fillConvexPoly(raster, hull, 0)
+        return np.count_nonzero(raster) / whole
 
     def render(self, t: int, size: tuple[int, int], view: FloatArray | None = None) -> Frame:
         """Draw frame ``t`` as ``(height, width, 3)`` BGR; ``size`` is (width, height), ``view`` maps image → output."""

@@ -65,15 +65,15 @@ class LiteOutputs(NamedTuple):
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that computes in float32 under autocast, too.
+    """A depthwise convolution that autocast leaves in the precision of its weights.
 
-    On a CPU its weights' gradient takes four times as long in bfloat16.
+    On a CPU the gradient of float32 weights takes four times as long in bfloat16.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(B, C, H, W)``."""
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float().contiguous(memory_format=torch.channels_last))
+            return super().forward(x.to(self.weight.dtype).contiguous(memory_format=torch.channels_last))
 
 
 def _separable(channels: int) -> nn.Sequential:

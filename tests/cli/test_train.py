@@ -1,21 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tctrack.checkpoint.load import SHIPPED
 from tctrack.cli import main
-from tctrack.data.synthetic import Assets
 
-
-@pytest.fixture(scope="module", autouse=True)
-def assets() -> Iterator[None]:
-    """Paint few objects, once."""
-    painted = Assets.procedural(0, grounds=1, sprites=4)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Assets, "procedural", lambda *_, **__: painted)
-        yield
+pytestmark = pytest.mark.usefixtures("few_objects")
 
 
 @pytest.mark.parametrize(

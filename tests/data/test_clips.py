@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tctrack.data.clips import Clip, ClipConfig, ClipDataset, CropPack, SiameseSampling, SyntheticClips
+from tctrack.data.disturb import Cover
 from tctrack.data.synthetic import Assets, SceneConfig
 from tctrack.errors import DatasetError
 
@@ -88,6 +89,21 @@ def test_a_covered_target_is_hidden_and_counts_as_absent(pack: Path) -> None:
     assert not shares[:, 0].any()
     assert shares[:, 1:].any(1).all()
     assert 1 <= shares.sum(1).max() <= 3
+
+
+@pytest.mark.parametrize("box", [(-30, 10, 40, 40), (170, 180, 40, 30), (80, 60, 40, 20), (300, 300, 20, 20)])
+def test_a_cover_stays_in_the_image_and_on_the_target(box: tuple[int, int, int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    given = image.copy()
+    cover = Cover(np.random.default_rng(1), 4)
+    x, y, w, h = box
+    pasted = cover.paste(image, np.array(box, np.float64), cover.frames[0])
+    np.testing.assert_array_equal(image, given)
+    changed = np.argwhere((pasted != image).any(-1))[:, ::-1]
+    assert (np.abs(changed + 0.5 - (x + w / 2, y + h / 2)) <= 0.85 * np.array([w, h]) + 2).all()
+    target = np.s_[max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)]
+    assert image[target].size == 0 or (pasted[target] != image[target]).any(-1).mean() > 0.9
+    assert cover.paste(image, np.array(box, np.float64), 0) is image
 
 
 def test_scenes_begin_with_the_target_in_sight(painted: SyntheticClips) -> None:

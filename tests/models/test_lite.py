@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -78,6 +79,16 @@ def test_tracking_computes_what_training_does(model: TCTrackLite) -> None:
         tracked = model.step(search, model.start(template, search, extent))[0]
     torch.testing.assert_close(tracked, trained, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close((template, search), given, rtol=0, atol=0)
+
+
+def test_a_network_in_half_precision_tracks(model: TCTrackLite) -> None:
+    half = copy.deepcopy(model).bfloat16()
+    template, search = (torch.rand(1, 3, side, side).bfloat16() * 255 for side in (128, 256))
+    with torch.inference_mode():
+        outputs, _ = half.step(search, half.start(template, search))
+    assert outputs.centre.dtype == torch.bfloat16
+    assert torch.isfinite(outputs.centre).all()
+    assert torch.isfinite(outputs.box).all()
 
 
 def test_the_past_matters_and_the_future_does_not(model: TCTrackLite) -> None:
