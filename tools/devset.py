@@ -1,7 +1,9 @@
 """Print success AUC and precision@20 (protocol otb) over the development set of 16 sequences.
 
 python tools/devset.py tctrack-lite nano,weights=FOLDER,label=NanoTrackV2 mil --workers 2
-python tools/devset.py tctrack-lite --weights runs/lite/tctrack-lite.safetensors --workers 2
+python tools/devset.py tctrack-lite --weights runs/lite/tctrack-lite.safetensors --four-starts --workers 2
+
+With --four-starts every sequence is tracked four times, also backward and from its thirds: better to choose weights by.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from pathlib import Path
 
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
 from tctrack.data.benchmarks import load_benchmark
-from tctrack.data.sequences import BenchmarkSequence
+from tctrack.data.sequences import BenchmarkSequence, four_starts
 from tctrack.engine.benchmark import score_trackers
 from tctrack.engine.metrics import mean_scores
 
@@ -26,18 +28,22 @@ def main() -> None:
     parser.add_argument("tracker", nargs="+", help="NAME[,key=value...], as of 'tctrack test'")
     parser.add_argument("--weights", metavar="FILE", help="weights of the first tracker")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), metavar="DIR")
+    parser.add_argument("--four-starts", action="store_true", help="64 runs in place of 16")
     add_launch_arguments(parser)
     args = parser.parse_args()
     if args.weights:
         args.tracker[0] += f",weights={args.weights}"
 
-    scores = score_trackers(parse_trackers(args.tracker), development_set(args.data), make_launcher(args))
+    sequences = development_set(args.data)
+    if args.four_starts:
+        sequences = [run for sequence in sequences for run in four_starts(sequence)]
+    scores = score_trackers(parse_trackers(args.tracker), sequences, make_launcher(args))
     names = list(next(iter(scores.values())))
-    print("success AUC / precision@20 (otb)  ", *(f"{tracker:>14}" for tracker in scores))
+    print("success AUC / precision@20 (otb)            ", *(f"{tracker:>14}" for tracker in scores))
     for name in sorted(names):
-        print(f"{name:34}", *(f"{s[name].success_auc:7.3f}/{s[name].precision_20:.3f} " for s in scores.values()))
+        print(f"{name:44}", *(f"{s[name].success_auc:7.3f}/{s[name].precision_20:.3f} " for s in scores.values()))
     means = [mean_scores(by_sequence.values()) for by_sequence in scores.values()]
-    print(f"{f'mean of {len(names)}':34}", *(f"{mean.success_auc:7.3f}/{mean.precision_20:.3f} " for mean in means))
+    print(f"{f'mean of {len(names)}':44}", *(f"{mean.success_auc:7.3f}/{mean.precision_20:.3f} " for mean in means))
 
 
 if __name__ == "__main__":

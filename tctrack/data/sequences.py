@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,6 +65,46 @@ class BenchmarkSequence:
             if image is None:
                 raise DatasetError(f"cannot decode image {path}")
             yield np.asarray(image, np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpt(BenchmarkSequence):
+    """A sequence from frame ``first`` of its source on, or from there back to the source's beginning.
+
+    Backward, all of these frames are held in memory.
+    """
+
+    first: int = 0
+    backward: bool = False
+
+    def _decode(self) -> Iterator[Frame]:
+        frames = super()._decode()
+        if not self.backward:
+            yield from itertools.islice(frames, self.first, None)
+            return
+        kept = list(itertools.islice(frames, self.first + 1))
+        while kept:
+            yield kept.pop()
+
+
+def four_starts(sequence: BenchmarkSequence) -> list[BenchmarkSequence]:
+    """Return the sequence, its reverse, and what goes forward from its first and backward from its second third.
+
+    One jump of a tracker decides the rest of a run, so that a sequence tracked once says little. Starting it elsewhere
+    and against time is what the anchors of VOT2020 (Kristan et al.) do. Each start is the nearest frame with a target.
+    """
+    boxes = sequence.boxes
+    visible = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
+    third, two_thirds, last = (
+        int(visible[np.argmin(np.abs(visible - share * len(boxes)))]) for share in (1 / 3, 2 / 3, 1)
+    )
+    given = (sequence.source, sequence.attributes, sequence.frame_size)
+    return [
+        sequence,
+        Excerpt(f"{sequence.name}, backward", boxes[last::-1], *given, last, True),
+        Excerpt(f"{sequence.name} from 1/3", boxes[third:], *given, third),
+        Excerpt(f"{sequence.name} from 2/3, backward", boxes[two_thirds::-1], *given, two_thirds, True),
+    ]
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:

@@ -8,8 +8,9 @@ import pytest
 
 from tctrack.config import config_root, load_config
 from tctrack.data.benchmarks import benchmark_names, describe, load_benchmark
-from tctrack.data.sequences import read_boxes
+from tctrack.data.sequences import BenchmarkSequence, four_starts, read_boxes
 from tctrack.errors import ConfigError, DatasetError
+from tests.clips import frame_number, write_video
 
 
 def put(path: Path, text: str = "") -> None:
@@ -279,3 +280,16 @@ def test_the_sequences_at_hand_are_read(shared: Path) -> None:
     assert [(item.name, len(item)) for item in found.sequences] == [("building5", 161), ("wakeboard7", 67)]
     assert sum(1 for _ in found.sequences[1].frames()) == 67
     assert read_boxes(shared / "data" / "videos" / "DTB70_Gull1.txt").shape == (120, 4)
+
+
+def test_a_sequence_starts_at_four_places_with_the_boxes_of_their_frames(tmp_path: Path) -> None:
+    true = np.array([[10.0 * number, 2, 3, 4] for number in range(9)])
+    true[3] = np.nan
+
+    runs = four_starts(BenchmarkSequence("a", true, write_video(tmp_path / "a.avi", 9, "MJPG")))
+
+    order = [[0, 1, 2, 3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3, 2, 1, 0], [2, 3, 4, 5, 6, 7, 8], [6, 5, 4, 3, 2, 1, 0]]
+    assert len({run.name for run in runs}) == 4
+    for run, numbers in zip(runs, order, strict=True):
+        np.testing.assert_array_equal(run.boxes, true[numbers])
+        assert [frame_number(frame) for frame in run.frames()] == numbers
