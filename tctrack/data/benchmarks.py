@@ -27,6 +27,7 @@ from tctrack.data.sequences import (
     read_lines,
 )
 from tctrack.errors import ConfigError, DatasetError, suggest
+from tctrack.geometry.boxes import has_area
 from tctrack.types import FloatArray
 
 T = TypeVar("T")
@@ -234,7 +235,7 @@ def _read_annotation(benchmark: Benchmark, path: Path, only: Collection[str]) ->
 
 
 def _checked(sequence: BenchmarkSequence, where: Path) -> BenchmarkSequence:
-    if not np.isfinite(sequence.boxes[0]).all() or (sequence.boxes[0, 2:] <= 0).any():
+    if not has_area(sequence.boxes[0]):
         raise DatasetError(f"{where}: the first box of {sequence.name} must be finite and have an area")
     return sequence
 

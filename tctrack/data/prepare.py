@@ -34,6 +34,7 @@ from tqdm import tqdm
 from tctrack.data.packs import CONTEXT, STILL, read_json
 from tctrack.data.training_sets import TRAINING_SETS, Item, Recording, find_items
 from tctrack.errors import ConfigError, DatasetError, OutputError, SourceError, TCTrackError
+from tctrack.geometry.boxes import has_area
 from tctrack.geometry.crops import context_side, crop_subpixel, mean_colour
 from tctrack.types import FloatArray, Frame
 from tctrack.video import open_source
@@ -142,7 +143,7 @@ def cut(recording: Recording, options: PrepareOptions, root: Path) -> Cuttings:
 
 def _choose(name: str, boxes: FloatArray, options: PrepareOptions) -> set[int]:
     """Return the numbers of the frames to keep of a track."""
-    numbers = np.flatnonzero(np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1))
+    numbers = np.flatnonzero(has_area(boxes))
     if not name.startswith(STILL):
         numbers = numbers[:: options.stride]
         most = options.max_frames or len(numbers)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tctrack.errors import DatasetError
+from tctrack.geometry.boxes import has_area
 from tctrack.types import FloatArray, Frame
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
@@ -88,13 +89,18 @@ class Excerpt(BenchmarkSequence):
 
 
 def four_starts(sequence: BenchmarkSequence) -> list[BenchmarkSequence]:
-    """Return the sequence, its reverse, and what goes forward from its first and backward from its second third.
+    """Return the sequence, its reverse, and its parts from one third on and from two thirds back to its first frame.
 
     One jump of a tracker decides the rest of a run, so that a sequence tracked once says little. Starting it elsewhere
     and against time is what the anchors of VOT2020 (Kristan et al.) do. Each start is the nearest frame with a target.
+
+    Raises:
+        DatasetError: no frame has a target.
     """
     boxes = sequence.boxes
-    visible = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
+    visible = np.flatnonzero(has_area(boxes))
+    if not len(visible):
+        raise DatasetError(f"{sequence.name} has no frame with a target")
     third, two_thirds, last = (
         int(visible[np.argmin(np.abs(visible - share * len(boxes)))]) for share in (1 / 3, 2 / 3, 1)
     )

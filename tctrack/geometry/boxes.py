@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tctrack.errors import BoxError
 from tctrack.types import Box, FloatArray
@@ -30,6 +30,12 @@ def centre_distance(first: ArrayLike, second: ArrayLike) -> FloatArray:
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     distance: FloatArray = np.linalg.norm((a[..., :2] + a[..., 2:] / 2) - (b[..., :2] + b[..., 2:] / 2), axis=-1)
     return distance
+
+
+def has_area(boxes: ArrayLike) -> NDArray[np.bool_]:
+    """Tell which boxes ``(…, 4)`` are finite and have an area; the others mean an absent target."""
+    values = np.asarray(boxes, np.float64)
+    return np.asarray(np.isfinite(values).all(axis=-1) & (values[..., 2:] > 0).all(axis=-1))
 
 
 def check_box(box: Sequence[float], frame_size: tuple[int, int]) -> Box:

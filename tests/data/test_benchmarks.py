@@ -293,3 +293,8 @@ def test_a_sequence_starts_at_four_places_with_the_boxes_of_their_frames(tmp_pat
     for run, numbers in zip(runs, order, strict=True):
         np.testing.assert_array_equal(run.boxes, true[numbers])
         assert [frame_number(frame) for frame in run.frames()] == numbers
+
+
+def test_a_sequence_without_a_target_has_no_starts() -> None:
+    with pytest.raises(DatasetError, match="empty has no frame with a target"):
+        four_starts(BenchmarkSequence("empty", np.full((3, 4), np.nan)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shapely.geometry import box as rectangle
 
 from tctrack.errors import BoxError
-from tctrack.geometry.boxes import centre_distance, check_box, iou
+from tctrack.geometry.boxes import centre_distance, check_box, has_area, iou
 
 numbers = st.floats(-100, 100)
 sides = st.floats(0.1, 100)
@@ -52,3 +52,8 @@ def test_boxes_that_touch_the_frame_are_taken(box: tuple[float, ...]) -> None:
 def test_other_boxes_are_refused(box: tuple[float, ...], message: str) -> None:
     with pytest.raises(BoxError, match=message):
         check_box(box, (100, 80))
+
+
+def test_only_finite_boxes_with_an_area_are_targets() -> None:
+    boxes = [(-5, 3, 1, 2), (0, 0, 0, 2), (0, 0, 2, -1), (math.nan, 0, 1, 1), (0, 0, math.inf, 1)]
+    assert has_area(boxes).tolist() == [True, False, False, False, False]
