@@ -37,6 +37,10 @@ class DatasetError(TCTrackError):
     """A data set, annotation or result file is missing or malformed."""
 
 
+class TrackerError(TCTrackError):
+    """A tracker failed on a sequence; its own error is the cause."""
+
+
 class DependencyError(TCTrackError):
     """An optional package or device that the request needs is not there."""
 

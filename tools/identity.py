@@ -22,7 +22,8 @@ from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_tra
 from tctrack.data.benchmarks import load_benchmark
 from tctrack.data.lookalikes import KINDS
 from tctrack.data.sequences import BenchmarkSequence
-from tctrack.engine.identity import SceneSequence, generate_scenes, identify, run_trackers, summarize
+from tctrack.engine.benchmark import run_trackers
+from tctrack.engine.identity import SceneSequence, generate_scenes, identify, summarize
 from tctrack.errors import ConfigError, OutputError, TCTrackError
 from tctrack.types import Box, FloatArray, Frame
 from tctrack.video import contact_sheet, draw_box

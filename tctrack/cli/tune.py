@@ -1,8 +1,9 @@
 """Search the tracker's hyper-parameters on a training split.
 
 Tries the tracker's own setting and random ones of penalty_k, window_influence and lr, and writes every trial to a JSON
-file as it ends; the same command goes on after a stop. A score on sequences that were tuned on is not a result: choose
-on a training or validation split, and test with one setting everywhere, as the default does.
+file as it ends; the same command goes on after a stop, and with another --seed adds to the trials. A score on sequences
+that were tuned on is not a result: choose on a training or validation split, and test with one setting everywhere, as
+the default does.
 
 Examples:
   tctrack tune --dataset folder --root train_clips --out tune.json --trials 30 --workers 4
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from tctrack.data.benchmarks import load_benchmark
-    from tctrack.engine.tune import WARNING, Trial, load_trials, propose, save_trials, search
+    from tctrack.engine.tune import WARNING, load_trials, propose, save_trials, search
 
     if args.trials < 1:
         raise ConfigError(f"--trials {args.trials} tries nothing; give at least 1")
@@ -47,13 +48,13 @@ def run(args: argparse.Namespace) -> int:
     found = load_benchmark(args.dataset, args.root, args.sequences)
     names = [sequence.name for sequence in found.sequences]
     about = {"dataset": found.benchmark.name, "protocol": "otb", "tracker": args.tracker, "sequences": names}
-    known = load_trials(args.out, about)
+    trials = load_trials(args.out, about)
     parse_trackers([args.tracker])
     build = functools.partial(_with_options, args.tracker)
 
-    trials: list[Trial] = []
-    for trial in search(build, found.sequences, propose(args.trials, args.seed), make_launcher(args), known):
-        trials.append(trial)
+    for trial in search(build, found.sequences, propose(args.trials, args.seed), make_launcher(args), trials):
+        if trial not in trials:
+            trials.append(trial)
         save_trials(args.out, about, trials)
         settings = ", ".join(f"{name}={value:g}" for name, value in trial.options.items()) or "own setting"
         print(f"AUC {trial.success_auc:.3f}  precision@20 {trial.precision_20:.3f} (otb)  {settings}")

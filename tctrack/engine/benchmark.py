@@ -10,6 +10,7 @@ import ctypes
 import os
 import random
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -23,7 +24,8 @@ from tctrack.data.sequences import BenchmarkSequence
 from tctrack.engine.latency import Latency, OnlineTracker, track, track_in_real_time
 from tctrack.engine.metrics import Scores, score
 from tctrack.engine.results import Run, read_run, result_path, write_run, write_text
-from tctrack.errors import ConfigError, DependencyError, OutputError
+from tctrack.errors import ConfigError, DependencyError, OutputError, TrackerError
+from tctrack.types import FloatArray
 
 #: Makes a tracker; it crosses to worker processes, so it must be picklable.
 TrackerFactory = Callable[[], OnlineTracker]
@@ -108,20 +110,34 @@ def run_jobs(jobs: Sequence[Job], launch: Launcher, resume: bool = False) -> Ite
         yield outcome
 
 
+def run_trackers(
+    factories: dict[str, TrackerFactory], sequences: Sequence[BenchmarkSequence], launch: Launcher
+) -> dict[str, dict[str, FloatArray]]:
+    """Run trackers over sequences without writing files; return their boxes ``(T, 4)`` by tracker and sequence.
+
+    Raises:
+        ConfigError: two sequences have the same name.
+        TrackerError: a tracker failed.
+    """
+    twice = [name for name, count in Counter(sequence.name for sequence in sequences).items() if count > 1]
+    if twice:
+        raise ConfigError(f"two sequences are named '{twice[0]}'; leave one of them, or of their data sets, out")
+    boxes: dict[str, dict[str, FloatArray]] = {name: {} for name in factories}
+    for outcome in launch(plan(Path(), factories, sequences)):
+        if outcome.run is None:
+            raise TrackerError(*failures([outcome])) from RuntimeError(outcome.error)
+        boxes[outcome.job.tracker][outcome.job.sequence.name] = outcome.run.boxes
+    return boxes
+
+
 def score_trackers(
     factories: dict[str, TrackerFactory], sequences: Sequence[BenchmarkSequence], launch: Launcher
 ) -> dict[str, dict[str, Scores]]:
-    """Run trackers over sequences without writing files; return ``otb`` scores by tracker and sequence.
-
-    Raises:
-        RuntimeError: a tracker failed.
-    """
-    scores: dict[str, dict[str, Scores]] = {name: {} for name in factories}
-    for outcome in launch(plan(Path(), factories, sequences)):
-        if outcome.run is None:
-            raise RuntimeError(f"{outcome.job.tracker} failed on {outcome.job.sequence.name}:\n{outcome.error}")
-        scores[outcome.job.tracker][outcome.job.sequence.name] = outcome.scores()
-    return scores
+    """Score what :func:`run_trackers` finds under the ``otb`` protocol, by tracker and sequence."""
+    return {
+        tracker: {sequence.name: score(sequence.boxes, found[sequence.name]) for sequence in sequences}
+        for tracker, found in run_trackers(factories, sequences, launch).items()
+    }
 
 
 def execute(job: Job) -> Outcome:

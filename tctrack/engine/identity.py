@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,6 @@ import numpy as np
 from tctrack.data.lookalikes import KINDS, LookalikeScene, make_lookalike_scene
 from tctrack.data.sequences import BenchmarkSequence
 from tctrack.data.synthetic import Assets
-from tctrack.engine.benchmark import Launcher, TrackerFactory, plan
 from tctrack.geometry.boxes import iou
 from tctrack.types import FloatArray, Frame
 
@@ -77,8 +75,8 @@ class SceneSequence(BenchmarkSequence):
 
 
 def generate_scenes(per_kind: int, seed: int = 0) -> list[SceneSequence]:
-    """Generate so many scenes of every kind; the same for the same seed."""
-    return [_sequence(kind, seed + number) for kind in KINDS for number in range(per_kind)]
+    """Generate so many scenes of every kind, at most 1,000; the same for the same seed, and others for another."""
+    return [_sequence(kind, 1000 * seed + number) for kind in KINDS for number in range(per_kind)]
 
 
 def count_jumps(found: FloatArray, target: FloatArray, lookalikes: FloatArray) -> Identity:
@@ -129,22 +127,6 @@ def count_losses(found: FloatArray, target: FloatArray) -> Identity:
         elif run == JUMP_FRAMES and left - held <= SUDDEN_FRAMES:
             losses.append(int(shown[left]))
     return _identity(overlap, losses, len(found))
-
-
-def run_trackers(
-    factories: dict[str, TrackerFactory], sequences: Sequence[BenchmarkSequence], launch: Launcher
-) -> dict[str, dict[str, FloatArray]]:
-    """Run trackers over sequences; return their boxes ``(T, 4)`` by tracker and sequence.
-
-    Raises:
-        RuntimeError: a tracker failed.
-    """
-    boxes: dict[str, dict[str, FloatArray]] = {name: {} for name in factories}
-    for outcome in launch(plan(Path(), factories, sequences)):
-        if outcome.run is None:
-            raise RuntimeError(f"{outcome.job.tracker} failed on {outcome.job.sequence.name}:\n{outcome.error}")
-        boxes[outcome.job.tracker][outcome.job.sequence.name] = outcome.run.boxes
-    return boxes
 
 
 def identify(sequence: BenchmarkSequence, found: FloatArray) -> Identity:

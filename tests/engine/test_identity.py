@@ -13,7 +13,7 @@ import pytest
 
 from tctrack.data.lookalikes import KINDS
 from tctrack.data.sequences import BenchmarkSequence
-from tctrack.engine.benchmark import in_process
+from tctrack.engine.benchmark import in_process, run_trackers
 from tctrack.engine.identity import (
     SCENE_FRAMES,
     SCENE_SIZE,
@@ -23,9 +23,9 @@ from tctrack.engine.identity import (
     count_losses,
     generate_scenes,
     identify,
-    run_trackers,
     summarize,
 )
+from tctrack.errors import ConfigError, TrackerError
 from tctrack.types import FloatArray
 from trackers import build_tracker
 
@@ -113,7 +113,7 @@ def test_the_summary() -> None:
 def test_scenes_are_the_same_for_the_same_seed_and_cross_processes() -> None:
     first, second = generate_scenes(1, seed=5), generate_scenes(1, seed=5)
     assert [scene.kind for scene in first] == list(KINDS)
-    assert [scene.name for scene in first] != [scene.name for scene in generate_scenes(1, seed=6)]
+    assert not {scene.name for scene in generate_scenes(3)} & {scene.name for scene in generate_scenes(3, seed=1)}
     for one, other in zip(first, pickle.loads(pickle.dumps(second)), strict=True):
         np.testing.assert_array_equal(one.boxes, other.boxes)
         np.testing.assert_array_equal(one.lookalikes, other.lookalikes)
@@ -138,8 +138,10 @@ def test_trackers_are_run() -> None:
     found = run_trackers({"still": functools.partial(build_tracker, "static")}, scenes, in_process)
     for scene in scenes:
         assert (found["still"][scene.name] == scene.boxes[0]).all()
-    with pytest.raises(RuntimeError, match="broken failed on crossing_0"):
+    with pytest.raises(TrackerError, match="broken on crossing_0: ZeroDivisionError"):
         run_trackers({"broken": lambda: 1 / 0}, scenes, in_process)  # type: ignore[dict-item, return-value]
+    with pytest.raises(ConfigError, match="two sequences are named 'crossing_0'"):
+        run_trackers({}, [*scenes, scenes[0]], in_process)
 
 
 @pytest.fixture

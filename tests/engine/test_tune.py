@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tctrack.cli import main
 from tctrack.data.benchmarks import load_benchmark
 from tctrack.engine.benchmark import in_process
 from tctrack.engine.tune import RANGES, Trial, load_trials, propose, save_trials, search
@@ -76,3 +77,25 @@ def test_trials_of_another_search_are_refused(tmp_path: Path) -> None:
         load_trials(tmp_path / "t.json", ABOUT | {"dataset": "UAV123"})
     with pytest.raises(DatasetError, match="not a file of trials"):
         load_trials(tmp_path / "broken.json", ABOUT)
+
+
+def test_another_seed_adds_to_the_trials(
+    dtb70: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "still.py").write_text(
+        "class Still:\n"
+        "    def __init__(self, **options): pass\n"
+        "    def init(self, image, box): self.box = box\n"
+        "    def update(self, image): return self.box\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["tune", "--dataset", "DTB70", "--root", str(dtb70), "--tracker", "still:Still"]
+    words += ["--out", str(tmp_path / "tune.json")]
+
+    assert main([*words, "--trials", "3"]) == 0
+    first = json.loads((tmp_path / "tune.json").read_text())["trials"]
+    assert main([*words, "--trials", "2", "--seed", "1"]) == 0
+
+    trials = json.loads((tmp_path / "tune.json").read_text())["trials"]
+    assert trials[:3] == first
+    assert len(trials) == 4
