@@ -7,7 +7,7 @@ for what it is. Recordings give the target's box alone: there a sudden loss of t
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
