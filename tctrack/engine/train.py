@@ -114,11 +114,14 @@ def train(config: TrainConfig, build_tracker: TrackerBuilder | None = None) -> P
         DatasetError: a data folder is missing or malformed.
         CheckpointError: the first weights do not fit, or the run in ``out`` belongs to another model.
         DependencyError: the device, TensorBoard or ImageNet's weights are asked for and not there.
+        TrackerError: a sequence to validate on cannot be read.
         OutputError: ``out`` cannot be written.
     """
     if config.validation is not None and build_tracker is None:
         raise ConfigError("validation tracks; give train() a build_tracker, or leave validation out")
     if config.threads is not None:
+        if config.threads < 1:
+            raise ConfigError(f"threads={config.threads} must be at least 1")
         torch.set_num_threads(config.threads)
     with Processes(config.device) as processes:
         return _train(config, processes, build_tracker)
@@ -153,9 +156,9 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
 
     batches = _batches(dataset, config, progress.step, processes)
     bar = tqdm(total=optim.steps, initial=progress.step, unit="step", desc="train", mininterval=2, disable=log is None)
-    began = time.monotonic()
+    seconds = timed = 0.0  # of the steps since the last row, and how many; validation and checkpoints do not count
     while progress.step < optim.steps:
-        step = progress.step
+        step, began = progress.step, time.monotonic()
         rate = learning_rate(optim, step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
@@ -192,13 +195,15 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
         else:
             progress.skipped += 1
 
+        seconds, timed = seconds + time.monotonic() - began, timed + 1
         if step % config.log_every == 0:
             row = {loss: round(value / progress.taken, 5) for loss, value in progress.sums.items()}
             bar.set_postfix({"loss": row.get("total")})
             if log is not None:
-                speed = round(config.log_every / (time.monotonic() - began), 3)
+                speed = round(timed / seconds, 3)
                 log.write(step, {"lr": rate, **row, "skipped": progress.skipped, "steps_per_s": speed})
-            progress.sums, progress.taken, progress.skipped, began = {}, 0, 0, time.monotonic()
+            progress.sums, progress.taken, progress.skipped = {}, 0, 0
+            seconds = timed = 0.0
         if log is not None and build_tracker is not None and _due(step, config.validation, optim.steps):
             scores = validate(fold_batch_norms(averaged), sequences, build_tracker)
             log.write(step, {"success_auc": scores.success_auc, "precision_20": scores.precision_20})
@@ -244,13 +249,18 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
 
 def _check(config: TrainConfig, model: ModelConfig, processes: Processes) -> None:
     clips, optim = config.clips, config.optim
-    for key, value in (
-        ("optim.batch", optim.batch), ("optim.accumulate", optim.accumulate), ("log_every", config.log_every),
-        ("checkpoint_every", config.checkpoint_every),
-        ("validation.every", config.validation.every if config.validation is not None else 1),
+    for key, value, least in (
+        ("optim.batch", optim.batch, 1), ("optim.accumulate", optim.accumulate, 1), ("log_every", config.log_every, 1),
+        ("checkpoint_every", config.checkpoint_every, 1), ("workers", config.workers, 0), ("clips.gap", clips.gap, 1),
+        ("the lowest of clips.strides", min(clips.strides, default=0), 1),
+        ("validation.every", config.validation.every if config.validation is not None else 1, 1),
     ):  # fmt: skip
-        if value < 1:
-            raise ConfigError(f"{key}={value} must be at least 1")
+        if value < least:
+            raise ConfigError(f"{key}={value} must be at least {least}")
+    if not clips.drift:
+        raise ConfigError("clips.drift names no error of the tracker; give at least one, such as [0]")
+    if optim.schedule == "log" and optim.final_lr <= 0:
+        raise ConfigError(f"optim.final_lr={optim.final_lr} has no logarithm; raise it, or set optim.schedule=cosine")
     if (clips.template_size, clips.search_size) != (model.template_size, model.search_size):
         raise ConfigError(
             "clips.template_size and clips.search_size must equal the model's, "
@@ -271,7 +281,8 @@ def _check(config: TrainConfig, model: ModelConfig, processes: Processes) -> Non
 
 def _dataset(config: TrainConfig) -> ClipDataset:
     data, batch = config.data, config.optim.batch
-    weights = {**({data.root: 1.0} if data.root else {}), **{Path(root): weight for root, weight in data.packs.items()}}
+    weights = {data.root: 1.0} if data.root else {}
+    weights |= {Path(root).expanduser(): weight for root, weight in data.packs.items()}
     if not all(weight > 0 for weight in weights.values()):
         raise ConfigError("the weights of data.packs must be positive; leave out what shall not be used")
     recorded = [(CropPack(root, stills=data.stills), weight) for root, weight in weights.items()]
@@ -355,10 +366,23 @@ def _restore(path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch
         content = torch.load(path, map_location="cpu", weights_only=True)
         fill(model, content["model"], path)
         fill(averaged, content["averaged"], path)
-        optimizer.load_state_dict(content["optimizer"])
+        _resume_optimizer(optimizer, content["optimizer"])
         return Progress(**content["progress"])
     except Exception as error:  # a damaged file can raise almost anything
         reason = error if isinstance(error, CheckpointError) else type(error).__name__
         raise CheckpointError(
             f"cannot resume from '{path}' ({reason}); remove it to begin anew, or set another out="
         ) from None
+
+
+def _resume_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load moments, but no options: those are the configuration's, which may have changed since."""
+    groups, before = optimizer.param_groups, saved["param_groups"]
+    if ("momentum" in groups[0]) != ("momentum" in before[0]):
+        raise CheckpointError("it was trained with another optim.optimizer")
+    if [len(group["params"]) for group in groups] != [len(group["params"]) for group in before]:
+        raise CheckpointError("other parts of the network learned, by optim.train_from_block or optim.weight_decay")
+    options = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+    optimizer.load_state_dict(saved)
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)

@@ -422,6 +422,16 @@ def test_bad_requests_are_named(tmp_path: Path, initial: Path, monkeypatch: pyte
         train(_config(tmp_path, initial, "model.name=tctrack-light"))
     with pytest.raises(ConfigError, match="log_every=0 must be at least 1"):
         train(_config(tmp_path, initial, "log_every=0"))
+    with pytest.raises(ConfigError, match=r"clips\.gap=0 must be at least 1"):
+        train(_config(tmp_path, initial, "clips.gap=0"))
+    with pytest.raises(ConfigError, match=r"lowest of clips\.strides=0"):
+        train(_config(tmp_path, initial, "clips.strides=[1, 0]"))
+    with pytest.raises(ConfigError, match=r"clips\.drift"):
+        train(_config(tmp_path, initial, "clips.drift=[]"))
+    with pytest.raises(ConfigError, match="no logarithm"):
+        train(_config(tmp_path, initial, "optim.schedule=log", "optim.final_lr=0"))
+    with pytest.raises(ConfigError, match="threads=0"):
+        train(_config(tmp_path, initial, "threads=0"))
     with pytest.raises(ConfigError, match="make it a multiple of 4"):
         train(_config(tmp_path, initial, "optim.accumulate=4"))
     with pytest.raises(ConfigError, match="passes of one clip"):
@@ -463,9 +473,29 @@ def test_a_run_that_cannot_be_resumed_is_named(tmp_path: Path, initial: Path) ->
     train(_config(tmp_path, initial, "optim.steps=2"))
     with pytest.raises(CheckpointError, match=r"cannot resume from .*the shape of .*set another out="):
         train(_config(tmp_path, initial, "model.dim=64"))
+    with pytest.raises(CheckpointError, match=r"another optim\.optimizer"):
+        train(_config(tmp_path, initial, "optim.optimizer=sgd"))
+    with pytest.raises(CheckpointError, match=r"optim\.train_from_block"):
+        train(_config(tmp_path, initial, "optim.train_from_block=9"))
     (tmp_path / "latest.pt").write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match=r"cannot resume from .*remove it"):
         train(_config(tmp_path, initial))
+
+
+def test_a_resumed_run_obeys_its_own_options(tmp_path: Path, initial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(_config(tmp_path, initial, "optim.steps=1"))
+    groups: list[dict[str, Any]] = []
+    resume = engine._resume_optimizer
+
+    def spy(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+        resume(optimizer, saved)
+        assert len(optimizer.state) > 0
+        groups.extend(optimizer.param_groups)
+
+    monkeypatch.setattr(engine, "_resume_optimizer", spy)
+    train(_config(tmp_path, initial, "optim.steps=2", "optim.trunk_lr=0.5", "optim.weight_decay=0.05"))
+    assert {group["scale"] for group in groups} == {0.5, 1.0}
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.05}
 
 
 def test_imagenet_weights_are_found_where_the_package_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
