@@ -21,6 +21,7 @@ from tctrack.config import build, config_root, load_config
 from tctrack.data.sequences import (
     VIDEO_SUFFIXES,
     BenchmarkSequence,
+    find_file,
     list_images,
     natural_key,
     read_boxes,
@@ -188,8 +189,7 @@ def _locate(benchmark: Benchmark, base: Path, name: str) -> tuple[Layout, Path, 
     for layout in benchmark.layouts:
         boxes = base / (benchmark.sequences.get(name, Entry()).boxes or _fill(benchmark, layout.boxes, name))
         images = base / _fill(benchmark, layout.images, name)
-        videos = (images.with_name(images.name + suffix) for suffix in sorted(VIDEO_SUFFIXES))
-        frames = next((path for path in (images, *videos) if path.exists()), None)
+        frames = images if images.exists() else find_file(images, VIDEO_SUFFIXES)
         if frames is not None and boxes.is_file():
             return layout, frames, boxes
     return None

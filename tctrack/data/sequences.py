@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +116,12 @@ def four_starts(sequence: BenchmarkSequence) -> list[BenchmarkSequence]:
 def natural_key(text: str) -> list[tuple[int, str]]:
     """Sort key that puts ``frame10`` after ``frame9``."""
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", text)]
+
+
+def find_file(stem: Path, suffixes: Collection[str]) -> Path | None:
+    """Return the file whose path is ``stem`` and one of the suffixes, in lower or upper case."""
+    paths = (Path(f"{stem}{written}") for suffix in sorted(suffixes) for written in (suffix, suffix.upper()))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def list_images(folder: Path, first: int | None = None, last: int | None = None) -> tuple[Path, ...]:

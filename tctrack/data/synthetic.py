@@ -10,11 +10,13 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tctrack.data.sequences import find_file
 from tctrack.errors import DatasetError
 from tctrack.types import Box, FloatArray, Frame
 
@@ -74,16 +76,16 @@ class Assets:
         """Read folders of photos, of cut-outs with an alpha channel, and of photos with YOLO polygons.
 
         A polygon folder holds ``images/`` and ``polygons/``: one ``.txt`` an image, lines of a class and x y pairs in
-        0–1. Its images serve as grounds too. Unreadable files are skipped.
+        0–1. Its images serve as grounds too. Unreadable files are skipped, and cut-outs that are not 8-bit with an
+        alpha channel, or cover nothing.
 
         Raises:
-            DatasetError: a folder holds no image.
+            DatasetError: a folder holds no image, or a line of polygons is malformed.
         """
         grounds = [image for folder in photos for image in _read_images(folder, cv2.IMREAD_COLOR)]
         sprites = [
-            image for folder in cutouts for image in _read_images(folder, cv2.IMREAD_UNCHANGED) if image.ndim == 3
+            image for folder in cutouts for image in _read_images(folder, cv2.IMREAD_UNCHANGED) if _is_cutout(image)
         ]
-        sprites = [image for image in sprites if image.shape[2] == 4]
         for folder in polygons:
             grounds += _read_images(folder / "images", cv2.IMREAD_COLOR)
             sprites += _read_polygons(folder)
@@ -438,26 +440,41 @@ def _camera(
     return np.concatenate((linear, offset[..., None]), -1)
 
 
+#: Endings of the images that scenes are made of.
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
 @functools.lru_cache(maxsize=8)
 def _read_images(folder: Path, flags: int) -> tuple[Frame, ...]:
-    files = sorted(
-        path for path in Path(folder).rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}
-    )
-    images = [image for path in files if (image := cv2.imread(str(path), flags)) is not None]
+    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES)
+    images = tuple(image for path in files if (image := cv2.imread(str(path), flags)) is not None)
     if not images:
         raise DatasetError(f"no readable image under '{folder}'; give a folder of .jpg, .png or .webp files")
-    return tuple(np.asarray(image, np.uint8) for image in images)
+    return images
+
+
+def _is_cutout(image: NDArray[Any]) -> bool:
+    return image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 4 and bool((image[..., 3] > 127).any())
 
 
 def _read_polygons(folder: Path, smallest: int = 24) -> list[Sprite]:
     sprites = []
-    for path in sorted((folder / "polygons").glob("*.txt")):
-        image = cv2.imread(str(folder / "images" / f"{path.stem}.jpg"))
+    for path in sorted((folder / "polygons").rglob("*.txt")):
+        stem = path.relative_to(folder / "polygons").with_suffix("")
+        file = find_file(folder / "images" / stem, _SUFFIXES)
+        image = cv2.imread(str(file)) if file is not None else None
         if image is None:
             continue
         limit = np.array(image.shape[1::-1])
-        for line in path.read_text(encoding="utf-8").splitlines():
-            points = np.array(line.split()[1:], np.float64).reshape(-1, 2) * limit
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                points = np.array(line.split()[1:], np.float64).reshape(-1, 2) * limit
+            except ValueError:
+                points = np.empty((0, 2))
+            if len(points) < 3 or not np.isfinite(points).all():
+                raise DatasetError(f"{path}:{number}: expected a class and at least three x y pairs in 0–1")
             low, high = np.floor(points.min(0)).astype(int), np.ceil(points.max(0)).astype(int)
             extent = high - low
             touches = bool((low <= 1).any() or (high >= limit - 1).any())

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from tctrack.data.benchmarks import describe
 from tctrack.data.packs import STILL, read_json
-from tctrack.data.sequences import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_images, natural_key, read_boxes, read_lines
+from tctrack.data.sequences import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    find_file,
+    list_images,
+    natural_key,
+    read_boxes,
+    read_lines,
+)
 from tctrack.errors import DatasetError, suggest
 from tctrack.types import FloatArray
 
@@ -193,10 +201,10 @@ def _find_folder(root: Path) -> list[Item]:
     items = []
     for file in (*root.glob("*.txt"), *root.glob("*/groundtruth.txt")):
         base = root / file.stem if file.parent == root else file.parent
-        places = (base / "img", base, *(base.with_name(base.name + suffix) for suffix in sorted(VIDEO_SUFFIXES)))
-        frames = next((place for place in places if place.exists()), None)
+        frames = next((place for place in (base / "img", base) if place.exists()), find_file(base, VIDEO_SUFFIXES))
         if frames is not None:
-            items.append(Item(base.name, partial(_read_folder, base.name, frames, file)))
+            name = f"track_{base.name}" if base.name.startswith(STILL) else base.name
+            items.append(Item(name, partial(_read_folder, name, frames, file)))
     return items
 
 
@@ -213,8 +221,7 @@ def _find_yolo(root: Path) -> list[Item]:
     for labels in (root / "labels", root / "polygons"):
         for file in labels.rglob("*.txt"):
             stem = file.relative_to(labels).with_suffix("")
-            images = (root / "images" / f"{stem}{suffix}" for suffix in sorted(IMAGE_SUFFIXES))
-            image = next((path for path in images if path.is_file()), None)
+            image = find_file(root / "images" / stem, IMAGE_SUFFIXES)
             if image is not None:
                 name = STILL + stem.as_posix()
                 items.append(Item(name, partial(_read_yolo, name, image, file)))

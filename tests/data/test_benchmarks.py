@@ -216,13 +216,13 @@ def test_got10k_hides_covered_frames_and_withholds_its_test_truth(tmp_path: Path
 def test_folder_takes_images_and_videos(tmp_path: Path) -> None:
     images(tmp_path / "walk", "{}.png", 11)
     put(tmp_path / "walk" / "groundtruth.txt", boxes(11))
-    put(tmp_path / "fly.mp4")
+    put(tmp_path / "fly.MP4")
     put(tmp_path / "fly.txt", boxes(4))
     put(tmp_path / "notes.txt", "no frames beside it")
 
     fly, walk = load_benchmark("folder", tmp_path).sequences
 
-    assert (fly.name, fly.source) == ("fly", tmp_path / "fly.mp4")
+    assert (fly.name, fly.source) == ("fly", tmp_path / "fly.MP4")
     assert isinstance(walk.source, tuple)
     assert [path.stem for path in walk.source[8:]] == ["9", "10", "11"]
 

@@ -124,11 +124,12 @@ def youtubebb(root: Path) -> Truth:
 
 def folder(root: Path) -> Truth:
     write(root / "walk.txt", lines([NAN, box_at(1)]))
-    write(root / "run/groundtruth.txt", lines([box_at(0), box_at(1)]))
-    for name in ("walk", "run"):
+    write(root / "img_run/groundtruth.txt", lines([box_at(0), box_at(1)]))
+    for name in ("walk", "img_run"):
         for index in range(2):
             write(root / f"{name}/{index}.png", index)
-    return {"walk": [NAN, box_at(1)], "run": [box_at(0), box_at(1)]}
+    # The prefix of single images is no name for a track.
+    return {"walk": [NAN, box_at(1)], "track_img_run": [box_at(0), box_at(1)]}
 
 
 def yolo(root: Path) -> Truth:
@@ -255,11 +256,11 @@ def test_tracks_are_thinned_and_small_or_invisible_targets_left_out(tmp_path: Pa
 
 
 def test_videos_are_read_and_a_damaged_end_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_video(tmp_path / "walk.mp4", 6)
+    write_video(tmp_path / "walk.MP4", 6)
     write(tmp_path / "walk.txt", lines([[20 + 2 * index, 40 + index, 24, 24] for index in range(8)]))
     manifest = cut(tmp_path, tmp_path / "pack")
     assert manifest["frames"] == 6
-    assert manifest["skipped"] == ["walk.mp4#6", "walk.mp4#7"]
+    assert manifest["skipped"] == ["walk.MP4#6", "walk.MP4#7"]
     image = open_pack(tmp_path / "pack").read(0, 5)
     assert image[140:240, 140:240].std() > 2 * image[:60, :60].std()  # the checkered target is at the middle
 

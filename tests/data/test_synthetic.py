@@ -87,13 +87,19 @@ def test_folders_of_photos_cutouts_and_polygons_are_read(tmp_path: Path) -> None
     for name in ("photos", "cutouts", "coco/images", "coco/polygons"):
         (tmp_path / name).mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "photos/a.png"), np.full((64, 80, 3), 7, np.uint8))
-    cv2.imwrite(str(tmp_path / "cutouts/b.png"), np.full((30, 30, 4), 9, np.uint8))
-    cv2.imwrite(str(tmp_path / "coco/images/c.jpg"), np.full((100, 100, 3), 50, np.uint8))
-    (tmp_path / "coco/polygons/c.txt").write_text("0 0.2 0.2 0.7 0.2 0.7 0.6 0.2 0.6\n")
+    cv2.imwrite(str(tmp_path / "cutouts/b.png"), np.full((30, 30, 4), 255, np.uint8))
+    cv2.imwrite(str(tmp_path / "cutouts/clear.png"), np.zeros((30, 30, 4), np.uint8))
+    cv2.imwrite(str(tmp_path / "cutouts/deep.png"), np.full((30, 30, 4), 40000, np.uint16))
+    cv2.imwrite(str(tmp_path / "coco/images/c.PNG"), np.full((100, 100, 3), 50, np.uint8))
+    (tmp_path / "coco/polygons/c.txt").write_text("0 0.2 0.2 0.7 0.2 0.7 0.6 0.2 0.6\n\n")
     (tmp_path / "photos/broken.jpg").write_bytes(b"no picture")
     found = Assets.from_folders([tmp_path / "photos"], [tmp_path / "cutouts"], [tmp_path / "coco"])
     assert found.grounds[0].shape == (64, 80, 3)
     assert found.grounds[1].shape == (100, 100, 3)
+    assert found.sprites[0].shape == (30, 30, 4)
     assert found.sprites[1].shape == (40, 50, 4)
+    (tmp_path / "coco/polygons/c.txt").write_text("0 0.2 0.2 0.7\n")
+    with pytest.raises(DatasetError, match=r"c\.txt:1: expected a class and at least three"):
+        Assets.from_folders([], [], [tmp_path / "coco"])
     with pytest.raises(DatasetError, match="no readable image"):
         Assets.from_folders([tmp_path / "coco/polygons"])
