@@ -1,7 +1,8 @@
 """Training clips: a template, a first search crop, and the search crops that follow, as the tracker would cut them.
 
-The search crop of a frame is centred on the box of the frame before (plus the tracker's error), so that positions in a
-memory of the past mean the same in training and in tracking.
+The search crop of a frame is centred where the tracker would expect the target, plus its error, so that positions in a
+memory of the past mean the same in training and in tracking: in scenes on the box of the frame before, in recordings,
+whose frames may lie far apart, on the frame's own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tctrack.data.disturb import Cover, Disturbance, Twin, smear, tint
 from tctrack.data.packs import CONTEXT, STILL, open_pack
 from tctrack.data.synthetic import Assets, SceneConfig, make_scene
 from tctrack.errors import DatasetError
+from tctrack.geometry.crops import context_side
 from tctrack.types import FloatArray, Frame
 
 
@@ -50,7 +52,8 @@ class ClipConfig:
     length: int = 4
     """Search crops in a clip, the first one included."""
     drift: tuple[float, ...] = (3.0, 10.0, 28.0)
-    """The tracker's error of position in search pixels (standard deviation); one is drawn for each clip."""
+    """The tracker's error of position in search pixels (standard deviation, cut off at 0.3 of the crop); one is drawn
+    for each clip. In recordings, :data:`_MOTION` is added for the target's own."""
     scale_jitter: float = 0.08
     """The tracker's error of log scale (standard deviation)."""
     gap: int = 8
@@ -90,6 +93,8 @@ class ClipSource(Protocol):
         """Draw a clip; the same generator state gives the same clip."""
 
 
+#: What a recorded target moves from crop to crop, in search pixels (standard deviation).
+_MOTION = 4.0
 #: A scene is drawn anew while template or first search crop show less than this share of the target.
 _PLAIN = 0.5
 _TRIES = 5
@@ -157,8 +162,8 @@ class CropPack:
         self._pack = open_pack(root)
         self._still = np.array([name.startswith(STILL) for name in self._pack.names])
         weights = np.sqrt([len(boxes) for boxes in self._pack.boxes])
-        for kind, share in ((self._still, stills), (~self._still, 1 - stills)):
-            if kind.any():
+        if self._still.any() and not self._still.all():
+            for kind, share in ((self._still, stills), (~self._still, 1 - stills)):
                 weights[kind] *= share / weights[kind].sum()
         self._weights = weights / weights.sum()
 
@@ -213,7 +218,7 @@ class CropPack:
         for position, frame in enumerate(frames):
             first = position == 0
             view = centred(int(frame), config.search_size).disturbed(
-                rng, 2.0 if first else drift + 4.0, 0.02 if first else config.scale_jitter, config
+                rng, 2.0 if first else drift + _MOTION, 0.02 if first else config.scale_jitter, config
             )
             images.append(cut(int(frame), view, config.search_size))
             box = view.place(boxes[frame], config.search_size)
@@ -279,9 +284,8 @@ class _View:
     @classmethod
     def around(cls, box: FloatArray, size: int, template_size: int) -> _View:
         """Cut what a crop of ``size`` pixels shows: the target's context spans the template's size."""
-        x, y, w, h = box
-        context = np.sqrt((w + (w + h) / 2) * (h + (w + h) / 2))
-        return cls(np.array([x + w / 2, y + h / 2]), float(context * size / template_size))
+        x, y, w, h = map(float, box)
+        return cls(np.array([x + w / 2, y + h / 2]), context_side(w, h) * size / template_size)
 
     def disturbed(self, rng: np.random.Generator, drift: float, scale: float, config: ClipConfig) -> _View:
         limit = config.search_size * 0.3

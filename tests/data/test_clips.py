@@ -128,11 +128,32 @@ def test_strides_spread_a_clip_over_more_frames(painted: SyntheticClips) -> None
     assert speed(4) > 2 * speed(1)
 
 
-def test_sources_are_mixed_by_weight(painted: SyntheticClips, pack: Path) -> None:
-    dataset = ClipDataset([(painted, 0.0), (CropPack(pack), 1.0)], CONFIG, 4)
-    assert all(len(np.unique(dataset[index].search)) < 256 * 256 for index in range(2))
+class Counts:
+    """A source that counts how often it is drawn from."""
+
+    drawn = 0
+
+    def sample(self, rng: np.random.Generator, config: ClipConfig) -> Clip:
+        self.drawn += 1
+        return Clip(*(np.zeros(0, np.uint8),) * 4)
+
+
+def test_sources_are_mixed_by_weight() -> None:
+    never, seldom, often = Counts(), Counts(), Counts()
+    dataset = ClipDataset([(never, 0.0), (seldom, 1.0), (often, 3.0)], CONFIG, 400)
+    list(map(dataset.__getitem__, range(400)))
+    assert never.drawn == 0
+    assert 70 < seldom.drawn < 130
+    assert seldom.drawn + often.drawn == 400
     with pytest.raises(DatasetError, match="at least one source"):
-        ClipDataset([(painted, 0.0)], CONFIG, 4)
+        ClipDataset([(never, 0.0)], CONFIG, 4)
+
+
+@pytest.mark.parametrize(("only", "stills"), [("walk", 1.0), ("img_one", 0.0)])
+def test_a_pack_of_one_kind_ignores_the_share_of_stills(pack: Path, only: str, stills: float) -> None:
+    rows = json.loads((pack / "boxes.json").read_text())
+    (pack / "boxes.json").write_text(json.dumps({only: rows[only]}))
+    _check(CropPack(pack, stills).sample(np.random.default_rng(0), CONFIG))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": [["x.png", 1]]}'])
