@@ -18,11 +18,13 @@ import torch
 from devset import development_set
 
 from tctrack import load_model
+from tctrack.checkpoint import read_checkpoint
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
 from tctrack.config import build, load_config
 from tctrack.engine.benchmark import score_trackers
 from tctrack.engine.metrics import mean_scores
 from tctrack.engine.train import TrainConfig, train
+from tctrack.errors import ConfigError, TCTrackError
 from tctrack.ops.fold import fold_batch_norms
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -36,8 +38,13 @@ def train_variant(name: str, seed: int, overrides: list[str]) -> Path:
     config = load_config("train/ablation", [*overrides, f"seed={seed}"])
     config["model"] = {**config.get("model", {}), **VARIANTS[name]}
     config["out"] = str(Path(config["out"]) / f"{name.replace(' ', '_')}_{seed}")
-    weights = Path(config["out"]) / "tctrack-lite.safetensors"
-    return weights if weights.is_file() else train(build(TrainConfig, config))
+    settings = build(TrainConfig, config)
+    weights = settings.out / "tctrack-lite.safetensors"
+    if not weights.is_file():
+        return train(settings)
+    if read_checkpoint(weights).metadata["steps"] != str(settings.optim.steps):
+        raise ConfigError(f"'{weights}' took another number of steps; remove it, or set another out=")
+    return weights
 
 
 @torch.inference_mode()
@@ -61,8 +68,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N", help="default: 1")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), metavar="DIR", help="development set")
     add_launch_arguments(parser)
-    args = parser.parse_args()
+    try:
+        run(parser.parse_args())
+    except TCTrackError as error:
+        parser.exit(2, f"error: {error}\n")
 
+
+def run(args: argparse.Namespace) -> None:
     trained = {
         f"{name}, seed {seed}": train_variant(name, seed, args.overrides) for name in VARIANTS for seed in args.seeds
     }

@@ -16,6 +16,7 @@ from tctrack.data.benchmarks import load_benchmark
 from tctrack.data.sequences import BenchmarkSequence, four_starts
 from tctrack.engine.benchmark import score_trackers
 from tctrack.engine.metrics import mean_scores
+from tctrack.errors import TCTrackError
 
 
 def development_set(data: Path) -> list[BenchmarkSequence]:
@@ -30,7 +31,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), metavar="DIR")
     parser.add_argument("--four-starts", action="store_true", help="64 runs in place of 16")
     add_launch_arguments(parser)
-    args = parser.parse_args()
+    try:
+        run(parser.parse_args())
+    except TCTrackError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def run(args: argparse.Namespace) -> None:
     if args.weights:
         args.tracker[0] += f",weights={args.weights}"
 
