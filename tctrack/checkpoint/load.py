@@ -31,7 +31,7 @@ def load_model(name: str | Path, weights: str | Path | None = None, device: str 
         device: ``cpu``, ``cuda``, …, or ``auto`` for the fastest one there is.
 
     Returns:
-        the network in evaluation mode, float32.
+        the network in evaluation mode, float32, without gradients: its state in a stream stays of one size.
 
     Raises:
         CheckpointError: there is no such network or file, or the file is damaged or does not fit the network.
@@ -42,6 +42,8 @@ def load_model(name: str | Path, weights: str | Path | None = None, device: str 
         path = Path(weights) if weights is not None else SHIPPED / f"{name}.safetensors"
         if weights is None and not path.is_file():
             raise CheckpointError(f"'{name}' has no shipped weights; pass weights=FILE (.safetensors or released .pth)")
+    elif weights is not None and Path(name).exists():
+        raise CheckpointError(f"the checkpoint '{name}' holds its weights; leave the others, '{weights}', out")
     elif weights is not None or not Path(name).exists():
         raise CheckpointError(f"no model or checkpoint '{name}'{suggest(name, MODELS)}")
     else:
@@ -53,7 +55,7 @@ def load_model(name: str | Path, weights: str | Path | None = None, device: str 
         raise CheckpointError(f"checkpoint '{path}' holds '{architecture}', not '{name}'; load it as '{architecture}'")
     if dropped:
         log.info("dropped unused keys of %s: %s", path, ", ".join(dropped))
-    return model.to(place).eval()
+    return model.to(place).eval().requires_grad_(False)
 
 
 def save_model(path: str | Path, name: str, model: TrackingModel, metadata: Mapping[str, str] | None = None) -> None:

@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert the checkpoint."""
     from tctrack.checkpoint import convert_file
+    from tctrack.errors import OutputError
 
+    if args.out.suffix != ".safetensors" or args.out.resolve() == args.file.resolve():
+        raise OutputError(f"--out {args.out} must be another file than {args.file}, and end in .safetensors")
     checkpoint, dropped = convert_file(args.file, args.out)
     for key in dropped:
         print(f"dropped {key} (unused)")

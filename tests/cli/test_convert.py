@@ -27,3 +27,12 @@ def test_convert_of_a_text_file_is_one_line_and_2(tmp_path: Path, capsys: pytest
     assert error.startswith("tctrack: error: cannot read checkpoint")
     assert error.count("\n") == 1
     assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("out", ["released.pth", "released.foo", "released.safetensors"])
+def test_convert_never_replaces_what_it_reads(out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / ("released.pth" if out != "released.safetensors" else out)
+    source.write_bytes(b"kept")
+    assert main(["convert", str(source), "--out", str(tmp_path / out)]) == 2
+    assert "another file" in capsys.readouterr().err
+    assert source.read_bytes() == b"kept"
