@@ -12,8 +12,10 @@ import ctypes
 import importlib
 import inspect
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 from tctrack import __version__
 from tctrack.errors import TCTrackError
@@ -56,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     keep_freed_memory()
     try:
-        return int(module.run(options))
+        with _stopping_as_by_ctrl_c():
+            return int(module.run(options))
     except TCTrackError as error:
         print(f"tctrack: error: {error}", file=sys.stderr)
         return 2
@@ -66,6 +69,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tctrack: interrupted", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def _stopping_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM (docker stop, a batch system) and SIGHUP (a closed shell) keep what was written, as Ctrl-C does."""
+    stops = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    may_set = threading.current_thread() is threading.main_thread()
+    changed = [stop for stop in stops if may_set and signal.getsignal(stop) == signal.SIG_DFL]
+    for stop in changed:
+        signal.signal(stop, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for stop in changed:
+            signal.signal(stop, signal.SIG_DFL)
 
 
 def keep_freed_memory() -> None:

@@ -35,15 +35,19 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.data.benchmarks import load_benchmark
     from tctrack.engine.plots import TRUTH_COLOUR, bgr, tracker_colour
     from tctrack.engine.results import find_runs, find_trackers, read_run
-    from tctrack.errors import DatasetError
+    from tctrack.errors import ConfigError, DatasetError, OutputError
     from tctrack.types import Box
     from tctrack.video import Window, draw_box, open_picture_sink
 
     found = load_benchmark(args.dataset, args.root, [args.sequence])
     (sequence,) = found.sequences
+    if args.out and isinstance(sequence.source, Path) and args.out.resolve() == sequence.source.resolve():
+        raise OutputError(f"--out {args.out} is the sequence's own video; choose another file")
+    if not args.fps > 0:
+        raise ConfigError(f"--fps {args.fps:g} shows nothing; give a positive rate")
     boxes = {"": (sequence.boxes, TRUTH_COLOUR)}
     for rank, name in enumerate(args.trackers or find_trackers(args.results, found.benchmark.name)):
-        runs = find_runs(args.results / found.benchmark.name / name, sequence.name)
+        runs = find_runs(args.results / found.benchmark.name / name, sequence.name, found.present)
         if not runs:
             raise DatasetError(f"{name} has no result for '{sequence.name}' in {args.results / found.benchmark.name}")
         boxes[name] = (read_run(runs[0], len(sequence)).boxes, tracker_colour(rank))

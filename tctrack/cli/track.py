@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 stack.enter_context(picture)
             boxes = stack.enter_context(BoxSink(args.boxes)) if args.boxes else None
             lines = stack.enter_context(JsonlSink(args.jsonl)) if args.jsonl else None
+            sinks = [sink for sink in (picture, boxes, lines) if sink]
             wanted = {"weights": args.weights, "device": None if args.device == "auto" else args.device}
             tracker = build_tracker(args.model, **{key: value for key, value in wanted.items() if value is not None})
             frames = iter(source)
@@ -95,12 +96,12 @@ def run(args: argparse.Namespace) -> int:
             window = stack.enter_context(Window("tctrack: q or Esc ends")) if args.show else None
             overlay = Overlay(Path(args.model).stem)
             bar = stack.enter_context(tqdm(total=source.info.frames, unit="frame", disable=None))
-            for number, (frame, result, seconds) in enumerate(_follow(tracker, frames, box), args.start):
+            for frame, result, seconds in _follow(tracker, frames, box):
                 clock.add(seconds)
                 if boxes:
                     boxes.write(result)
                 if lines:
-                    lines.write(number, result, seconds)
+                    lines.write(source.number, result, seconds)
                 if picture or window:
                     drawn = overlay.draw(frame, result, clock.fps)
                     if picture:
@@ -112,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if clock.frames:
             dropped = f", {source.dropped} dropped" if source.dropped else ""
-            print(f"{clock.frames} frames{dropped}{clock.summary()}; wrote {', '.join(outputs) or 'no files'}")
+            written = ", ".join(str(sink.path) for sink in sinks if sink.published)
+            print(f"{clock.frames} frames{dropped}{clock.summary()}; wrote {written or 'no files'}")
     return 0
 
 
@@ -162,3 +164,6 @@ def _check_distinct(source: str, outputs: list[str]) -> None:
     for path in paths:
         if paths.count(path) > 1:
             raise OutputError(f"{path}: the source and the outputs must be different files")
+    for path in paths[1:]:
+        if any(path in other.parents for other in paths[1:]):
+            raise OutputError(f"{path}: the folder of frames cannot hold another output")

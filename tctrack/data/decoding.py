@@ -48,7 +48,7 @@ def read_frames(path: Path, indices: Iterable[int], decoder: str = "opencv") -> 
 def _probe_opencv(path: Path) -> tuple[int, float]:
     import cv2
 
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path.absolute()))
     count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), float(capture.get(cv2.CAP_PROP_FPS))
     capture.release()
     return count, rate
@@ -57,7 +57,7 @@ def _probe_opencv(path: Path) -> tuple[int, float]:
 def _decode_opencv(path: Path, wanted: set[int]) -> Iterator[tuple[int, Frames]]:
     import cv2
 
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path.absolute()))
     first = min(wanted)
     if first > 0:
         capture.set(cv2.CAP_PROP_POS_FRAMES, first)
@@ -74,7 +74,7 @@ def _decode_opencv(path: Path, wanted: set[int]) -> Iterator[tuple[int, Frames]]
 def _probe_pyav(path: Path) -> tuple[int, float]:
     av = _import_av()
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path.absolute())) as container:
             stream = container.streams.video[0]
             return stream.frames or sum(1 for _ in container.decode(stream)), float(stream.average_rate)
     except (av.FFmpegError, IndexError, TypeError):
@@ -84,7 +84,7 @@ def _probe_pyav(path: Path) -> tuple[int, float]:
 def _decode_pyav(path: Path, wanted: set[int]) -> Iterator[tuple[int, Frames]]:
     av = _import_av()
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path.absolute())) as container:
             for number, frame in enumerate(container.decode(video=0)):
                 if number in wanted:
                     yield number, frame.to_ndarray(format="bgr24")

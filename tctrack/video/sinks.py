@@ -25,19 +25,26 @@ from tctrack.types import Frame, TrackResult
 CODECS = ("avc1", "mp4v")
 #: Frames per second of a video whose source has no rate.
 DEFAULT_FPS = 30.0
+#: OpenCV writes no faster video.
+MAX_FPS = 1000.0
 
 SinkType = TypeVar("SinkType", bound="_Sink")
 
 
 class _Sink(ABC):
-    """A context manager that gives its target what was written, or leaves it alone if nothing was."""
+    """A context manager that gives its target what was written, or leaves it alone if nothing was.
+
+    ``count`` is what was written so far; ``published`` tells whether it is at ``path``.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.count = 0
-        self._part = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.path.suffix}")
+        self.published = False
+        self._target = Path(os.path.realpath(path))  # what a link points to is written, the link stays
+        self._part = self._target.with_name(f".{self._target.stem}.{os.getpid()}{self._target.suffix}")
         with _naming(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._target.parent.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self: SinkType) -> SinkType:
         return self
@@ -54,7 +61,7 @@ class _FileSink(_Sink):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         with _naming(self.path):
-            if self.path.exists() and not self.path.is_file():
+            if self._target.exists() and not self._target.is_file():
                 raise OutputError(f"{self.path}: cannot be written; it exists and is no regular file")
             self._file = self._part.open("w", buffering=1, encoding="utf-8")
 
@@ -65,11 +72,16 @@ class _FileSink(_Sink):
 
     def close(self) -> None:
         """Publish the file; does nothing the second time."""
+        if not self._part.exists():
+            return
         with _naming(self.path):
-            self._file.close()
-            if self.count:
-                self._part.replace(self.path)
-            self._part.unlink(missing_ok=True)
+            try:
+                self._file.close()
+            finally:  # a full disk keeps the last line, but not the others
+                if self.count:
+                    self._part.replace(self._target)
+                    self.published = True
+                self._part.unlink(missing_ok=True)
 
 
 class BoxSink(_FileSink):
@@ -105,26 +117,42 @@ class VideoSink(_FileSink):
     def __init__(self, path: str | os.PathLike[str], size: tuple[int, int], fps: float | None = None) -> None:
         if Path(path).suffix.lower() != ".mp4":
             raise OutputError(f"{path}: a video's name must end in .mp4")
+        fps = DEFAULT_FPS if fps is None else fps
+        if not 0 < fps <= MAX_FPS:
+            raise OutputError(f"{path}: a video cannot have {fps:g} frames a second")
         super().__init__(path)
-        self._size = size[0] // 2 * 2, size[1] // 2 * 2
+        self._frame_size, self._size = size, (size[0] // 2 * 2, size[1] // 2 * 2)
         for codec in CODECS:
-            self._writer = cv2.VideoWriter(
-                str(self._part), cv2.VideoWriter.fourcc(*codec), fps or DEFAULT_FPS, self._size
-            )
+            self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*codec), fps, self._size)
             if self._writer.isOpened():
                 return
         self.close()
         raise OutputError(f"{self.path}: OpenCV cannot write {size[0]}x{size[1]} video (tried {', '.join(CODECS)})")
 
     def write(self, frame: Frame) -> None:
-        """Append a frame ``(H, W, 3)``, uint8, BGR, of the given size."""
+        """Append a frame ``(H, W, 3)``, uint8, BGR.
+
+        Raises:
+            OutputError: it has not the given size.
+        """
+        if frame.shape[1::-1] != self._frame_size:
+            raise OutputError(f"{self.path}: a frame of {frame.shape[1]}x{frame.shape[0]} does not fit in the video")
         self._writer.write(frame[: self._size[1], : self._size[0]])
         self.count += 1
 
     def close(self) -> None:
-        """Publish the video; does nothing the second time."""
-        self._writer.release()
+        """Publish the video; does nothing the second time.
+
+        Raises:
+            OutputError: what was written is no video; what was at the path stays there.
+        """
+        self._writer.release()  # says nothing of what it could not write
+        broken = self.count and self._part.exists() and not cv2.VideoCapture(str(self._part)).isOpened()
+        if broken:
+            self.count = 0
         super().close()
+        if broken:
+            raise OutputError(f"{self.path}: the video could not be written whole; is the disk full?")
 
 
 class FrameSink(_Sink):
@@ -137,7 +165,7 @@ class FrameSink(_Sink):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         with _naming(self.path):
-            if self.path.exists() and any(self.path.iterdir()):
+            if self._target.exists() and any(self._target.iterdir()):
                 raise OutputError(f"{self.path}: the folder for frames must be new or empty")
             self._part.mkdir()
 
@@ -154,9 +182,10 @@ class FrameSink(_Sink):
             return
         with _naming(self.path):
             if self.count:
-                if self.path.exists():
-                    self.path.rmdir()
-                self._part.replace(self.path)
+                if self._target.exists():
+                    self._target.rmdir()
+                self._part.replace(self._target)
+                self.published = True
             else:
                 shutil.rmtree(self._part)
 

@@ -51,6 +51,8 @@ class Source(ABC):
     """An open source: iterate over it once, and close it (or use it as a context manager)."""
 
     info: VideoInfo
+    #: Number in the source, from 0, of the frame that was given last; a live source counts those that it dropped, too.
+    number = -1
     #: Frames of a live source that came and went while the reader was busy.
     dropped = 0
 
@@ -104,7 +106,8 @@ def open_source(spec: str | os.PathLike[str], start: int = 0, frames: int | None
         return FolderSource(path, start, frames)
     if not path.is_file():
         raise SourceError(f"{text}: there is no such video file or image folder")
-    return FileSource(text, cv2.VideoCapture(text), start, frames)
+    # FFmpeg takes what stands before a colon for a protocol, but not in an absolute path.
+    return FileSource(text, cv2.VideoCapture(str(path.absolute())), start, frames)
 
 
 class FolderSource(Source):
@@ -114,6 +117,7 @@ class FolderSource(Source):
         files = sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES), key=_numeric_order)
         if not files:
             raise SourceError(f"{folder}: the folder holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        self.number = start - 1
         self._files = files[start : None if frames is None else start + frames]
         if not self._files:
             raise SourceError(f"{folder}: cannot start at frame {start} of {len(files)}")
@@ -126,6 +130,7 @@ class FolderSource(Source):
             frame = _read_image(path)
             if frame.shape[:2] != size:
                 raise SourceError(f"{path}: its size is {frame.shape[1]}x{frame.shape[0]}, not {size[1]}x{size[0]}")
+            self.number += 1
             yield frame
 
 
@@ -135,14 +140,15 @@ class FileSource(Source):
     def __init__(self, name: str, capture: Any, start: int, frames: int | None) -> None:
         self._name, self._capture, self._limit = name, capture, frames
         self._declared = _length(capture)
-        self._position = 0
-        while self._position < start and capture.grab():
-            self._position += 1
+        skipped = 0
+        while skipped < start and capture.grab():
+            skipped += 1
+        self.number = skipped - 1
         found, frame = capture.read()
         if not found:
             capture.release()
-            if self._position:
-                raise SourceError(f"{name}: cannot start at frame {start} of {self._position}")
+            if skipped:
+                raise SourceError(f"{name}: cannot start at frame {start} of {skipped}")
             raise SourceError(f"{name}: no frame can be decoded; the file is damaged or no video")
         self._first: Frame = frame
         total = None if self._declared is None else max(self._declared - start, 1)
@@ -153,17 +159,16 @@ class FileSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         frame: Frame = self._first
         for given in itertools.count(1):
-            self._position += 1
+            self.number += 1
             yield frame
             if given == self._limit:
                 return
             found, frame = self._capture.read()
             if not found:
                 break
-        if self._declared is not None and self._declared - self._position > max(1, LENGTH_TOLERANCE * self._declared):
-            raise SourceError(
-                f"{self._name}: the file is cut or damaged; it ends after {self._position} of {self._declared} frames"
-            )
+        end, declared = self.number + 1, self._declared
+        if declared is not None and declared - end > max(1, LENGTH_TOLERANCE * declared):
+            raise SourceError(f"{self._name}: the file is cut or damaged; it ends after {end} of {declared} frames")
 
     def close(self) -> None:
         """Release the device or file."""
@@ -200,7 +205,7 @@ class LiveSource(Source):
             capture.release()
             raise SourceError(f"{name}: cannot be opened; is it connected, switched on and not in use?")
         self.info = VideoInfo(frame.shape[1], frame.shape[0], _rate(capture), None, live=True)
-        self._newest: Frame | None = frame
+        self._newest: tuple[int, Frame] | None = (0, frame)
         self._thread = threading.Thread(target=self._pump, args=(capture,), daemon=True)
         self._thread.start()
 
@@ -216,13 +221,14 @@ class LiveSource(Source):
     def _take(self) -> Frame:
         with self._arrived:
             self._arrived.wait_for(lambda: self._newest is not None, self._patience)
-            frame, self._newest = self._newest, None
-        if frame is None:
+            newest, self._newest = self._newest, None
+        if newest is None:
             raise SourceError(f"{self._name}: no frame came for {self._patience:g} s")
+        self.number, frame = newest
         return frame
 
     def _pump(self, capture: Any) -> None:
-        size = self.info.height, self.info.width
+        size, arrived = (self.info.height, self.info.width), 1
         while not self._stop.is_set():
             found, frame = capture.read()
             if not found:
@@ -232,8 +238,9 @@ class LiveSource(Source):
             elif frame.shape[:2] == size:
                 with self._arrived:
                     self.dropped += self._newest is not None
-                    self._newest = frame
+                    self._newest = arrived, frame
                     self._arrived.notify()
+                arrived += 1
         capture.release()
 
 

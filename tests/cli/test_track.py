@@ -233,21 +233,25 @@ def test_ranges(options: tuple[object, ...], message: str, video: Path, refused:
     refused(message, video, "--box", BOX, "--model", "mil", *options)
 
 
-def test_ctrl_c_keeps_the_results(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_keeps_the_results(tmp_path: Path, stop: signal.Signals) -> None:
     """A real interrupt of a real process, in the middle of a long video."""
     video, lines = write_video(tmp_path / "long.mp4", 1000), tmp_path / "b.jsonl"
     command = [sys.executable, "tools/track.py", video, "--box", BOX, "--model", "mil", "--jsonl", lines]
     process = subprocess.Popen(
         list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+        # A background job ignores Ctrl-C, and nohup the closed shell.
+        preexec_fn=lambda: (
+            signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        ),
     )  # fmt: skip
     part = None
     while part is None or part.stat().st_size == 0:
         assert process.poll() is None
         part = next(tmp_path.glob(".b.*"), None)
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     out, error = process.communicate(timeout=120)
     assert process.returncode == 130
     assert error == "tctrack: interrupted\n"
@@ -256,3 +260,16 @@ def test_ctrl_c_keeps_the_results(tmp_path: Path) -> None:
     assert written == list(range(len(written)))
     assert 0 <= count - len(written) <= 1 < 1000 - count
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.jsonl", "long.mp4"]
+
+
+def test_a_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "clip.mp4", 4).rename(tmp_path / "12:30:00.mp4")
+    assert track("12:30:00.mp4", "--box", BOX, "--model", "static", "--out", "12:31.mp4") == 0
+    with open_source("12:31.mp4") as source:
+        assert len(list(source)) == 4
+
+
+def test_no_output_goes_into_the_folder_of_frames(video: Path, tmp_path: Path, refused: Refusal) -> None:
+    out = tmp_path / "frames"
+    refused("cannot hold another output", video, "--box", BOX, "--out", out, "--boxes", out / "boxes.txt")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -148,3 +150,46 @@ def test_written_pictures_are_close(tmp_path: Path) -> None:
         sink.write(true)
     (read,) = open_source(tmp_path / "a.mp4")
     assert np.abs(read.astype(int) - true).mean() < 6
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    with BoxSink(tmp_path / "link.txt") as sink:
+        sink.write(RESULT)
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text().count("\n") == 1
+
+
+def test_a_video_takes_frames_of_its_size_alone(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "a.mp4", SIZE) as sink:
+        sink.write(square_frames(1)[0])
+        with pytest.raises(OutputError, match=r"a frame of 64x48 does not fit"):
+            sink.write(np.zeros((48, 64, 3), np.uint8))
+    assert sink.published
+    for fps in (0.0, -3.0, float("nan"), 1e9):
+        with pytest.raises(OutputError, match="frames a second"):
+            VideoSink(tmp_path / "b.mp4", SIZE, fps)
+
+
+def test_a_full_disk_keeps_the_lines_before_it(tmp_path: Path) -> None:
+    sink = BoxSink(tmp_path / "a.txt")
+    sink.write(RESULT)
+    sink._file.close()
+    sink._file = SimpleNamespace(close=lambda: os.fstat(-1))  # type: ignore[assignment]
+    with pytest.raises(OutputError, match="cannot be written"):
+        sink.close()
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text().count("\n") == 1
+
+
+def test_a_broken_video_does_not_replace_another(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"the one before")
+    sink = VideoSink(tmp_path / "a.mp4", SIZE)
+    sink.write(square_frames(1)[0])
+    sink._writer.release()
+    sink._part.write_bytes(sink._part.read_bytes()[:40])  # what a full disk leaves
+    with pytest.raises(OutputError, match="could not be written whole"):
+        sink.close()
+    assert not sink.published
+    assert names(tmp_path) == ["a.mp4"]
+    assert (tmp_path / "a.mp4").read_bytes() == b"the one before"
