@@ -42,7 +42,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
         key, separator, value = item.partition("=")
         if not separator or not key:
             raise ConfigError(f"override '{item}' must look like key=value")
-        _assign(mapping, key.split("."), _parse(value, f"override '{item}'"), item)
+        _assign(mapping, key.split("."), parse_yaml(value, f"override '{item}'"), item)
     return mapping
 
 
@@ -83,7 +83,7 @@ def _load(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise ConfigError(f"configuration {path} inherits from itself")
     try:
-        mapping = _parse(path.read_text(encoding="utf-8"), str(path))
+        mapping = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read configuration {path}: {error}") from None
     if mapping is None:
@@ -98,7 +98,12 @@ def _load(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return _merge(_load(parent, (*seen, path)), mapping)
 
 
-def _parse(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML; ``where`` names it in the error.
+
+    Raises:
+        ConfigError: it is malformed.
+    """
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -34,10 +34,8 @@ def load_model(args: argparse.Namespace) -> tuple[Classifier, ClipSpec]:
     """Return the classifier that the arguments name, and what it sees of a video."""
     import json
 
-    import yaml
-
     from tctrack.checkpoint.action import load_classifier
-    from tctrack.config import build
+    from tctrack.config import build, parse_yaml
     from tctrack.data.action_clips import ClipSpec
     from tctrack.errors import ConfigError
 
@@ -47,7 +45,7 @@ def load_model(args: argparse.Namespace) -> tuple[Classifier, ClipSpec]:
         key, separator, value = item.partition("=")
         if not separator:
             raise ConfigError(f"--clip {item} must look like KEY=VALUE")
-        clip[key] = yaml.safe_load(value)
+        clip[key] = parse_yaml(value, f"--clip {item}")
     return classifier, build(ClipSpec, clip, "clip.")
 
 

@@ -7,7 +7,7 @@ pysot toolkits and most papers on UAV tracking do (an absent target is a miss fo
 Examples:
   tctrack eval --dataset DTB70 --root data/DTB70 --results results --protocol otb
   tctrack eval --dataset UAV123 --root annotations --results raw_results --protocol otb --html report.html
-  tctrack eval --dataset DTB70 --root data/DTB70 --results results --trackers mine mil --json s.json --latex s.tex
+  tctrack eval --dataset DTB70 --root data/DTB70 --results results --protocol otb --trackers mine mil --latex s.tex
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from tctrack.config import parse_yaml
 from tctrack.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,16 +25,21 @@ def parse_tracker(text: str) -> tuple[str, TrackerFactory]:
     ``label=`` names the results; the other keys are the tracker's options.
 
     Raises:
-        ConfigError: an option has no ``=``.
+        ConfigError: an option has no ``=`` or is malformed, or the label is no name of a folder.
     """
+    from trackers.registry import CHECKPOINT_SUFFIXES
+
     name, *pairs = text.split(",")
     options: dict[str, Any] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator:
             raise ConfigError(f"option '{pair}' of tracker '{name}' must look like key=value")
-        options[key] = yaml.safe_load(value)
-    label = str(options.pop("label", name.rpartition(":")[2]))
+        options[key] = parse_yaml(value, f"option '{pair}' of tracker '{name}'")
+    plain = Path(name).stem if Path(name).suffix in CHECKPOINT_SUFFIXES else name.rpartition(":")[2]
+    label = str(options.pop("label", plain))
+    if not label or Path(label).name != label:
+        raise ConfigError(f"tracker '{label}' cannot name a folder of results; add ,label=NAME")
     return label, functools.partial(make_tracker, name, **options)
 
 
@@ -65,10 +71,12 @@ def make_tracker(name: str, **options: Any) -> OnlineTracker:
         from trackers import build_tracker
 
         return build_tracker(name, **options)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # for the user's module: a console script does not look there
     try:
         return Got10kTracker(getattr(importlib.import_module(module_name), class_name)(**options))
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(f"cannot build tracker '{name}': {error}") from None
+    except Exception as error:  # foreign code: whatever it raises
+        raise ConfigError(f"cannot build tracker '{name}': {type(error).__name__}: {error}") from error
 
 
 class Got10kTracker:
@@ -101,9 +109,15 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_launcher(args: argparse.Namespace) -> Launcher:
-    """Return the launcher that the options ask for."""
+    """Return the launcher that the options ask for.
+
+    Raises:
+        ConfigError: there is not at least one thread.
+    """
     from tctrack.engine.benchmark import in_process, in_processes, on_ray
 
+    if args.threads < 1:
+        raise ConfigError(f"--threads {args.threads} computes nothing; give at least 1")
     if args.launcher == "ray":
         return functools.partial(on_ray, address=args.ray_address, threads=args.threads)
     if args.workers == 1:

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     names = dict.fromkeys([*trackers, *(job.tracker for job in jobs)])
     shown = [name for name in names if any((folder / name).glob("*.txt"))]
     if shown and not found.benchmark.withheld:
-        everywhere = all(find_runs(folder / name, seq.name) for name in shown for seq in found.sequences)
+        everywhere = all(find_runs(folder / name, seq.name, found.present) for name in shown for seq in found.sequences)
         print(format_table(evaluate(found, args.results, shown, "otb", partial=not everywhere)))
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)

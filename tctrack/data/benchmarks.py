@@ -91,6 +91,8 @@ class Found(NamedTuple):
     root: Path
     sequences: tuple[BenchmarkSequence, ...]
     missing: tuple[str, ...]
+    present: tuple[str, ...]
+    """Names of all sequences that are there, also of those that were not asked for."""
 
 
 def benchmark_names() -> list[str]:
@@ -133,7 +135,7 @@ def load_benchmark(name: str, root: str | Path, only: Collection[str] = ()) -> F
         if places:
             wanted = _pick(benchmark, base, places, only)
             sequences = tuple(_read(benchmark, base, item, *place) for item, place in wanted.items())
-            return Found(benchmark, base, sequences, _missing(benchmark, places))
+            return Found(benchmark, base, sequences, _missing(benchmark, places), tuple(places))
     example = next(iter(benchmark.sequences), "NAME")
     layout = benchmark.layouts[0]
     looked = " and ".join(_fill(benchmark, pattern, example) for pattern in (layout.images, layout.boxes))
@@ -231,7 +233,7 @@ def _read_annotation(benchmark: Benchmark, path: Path, only: Collection[str]) ->
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(f"{path} is not an annotation file of {benchmark.name}: {error!r}") from None
     checked = tuple(_checked(sequence, path) for sequence in sequences)
-    return Found(benchmark, path.parent, checked, _missing(benchmark, content))
+    return Found(benchmark, path.parent, checked, _missing(benchmark, content), tuple(content))
 
 
 def _checked(sequence: BenchmarkSequence, where: Path) -> BenchmarkSequence:

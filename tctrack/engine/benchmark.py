@@ -76,13 +76,21 @@ def plan(
     repeats: int = 1,
     real_time: RealTime | None = None,
 ) -> list[Job]:
-    """List the jobs of a benchmark whose results go to ``folder/TRACKER``."""
-    return [
+    """List the jobs of a benchmark whose results go to ``folder/TRACKER``.
+
+    Raises:
+        ConfigError: two runs would have the same file, by two sequences of one name, or one named like a repeat.
+    """
+    jobs = [
         Job(name, factory, sequence, result_path(folder / name, sequence.name, repeat), repeat, real_time)
         for name, factory in factories.items()
         for repeat in range(1, repeats + 1)
         for sequence in sequences
     ]
+    path, count = Counter(job.path for job in jobs).most_common(1)[0] if jobs else (folder, 1)
+    if count > 1:
+        raise ConfigError(f"two runs would write {path}; rename a sequence, or leave one of them out")
+    return jobs
 
 
 def run_jobs(jobs: Sequence[Job], launch: Launcher, resume: bool = False) -> Iterator[Outcome]:
@@ -119,9 +127,6 @@ def run_trackers(
         ConfigError: two sequences have the same name.
         TrackerError: a tracker failed.
     """
-    twice = [name for name, count in Counter(sequence.name for sequence in sequences).items() if count > 1]
-    if twice:
-        raise ConfigError(f"two sequences are named '{twice[0]}'; leave one of them, or of their data sets, out")
     boxes: dict[str, dict[str, FloatArray]] = {name: {} for name in factories}
     for outcome in launch(plan(Path(), factories, sequences)):
         if outcome.run is None:

@@ -113,7 +113,7 @@ def evaluate(
     folders = {name: results / benchmark.name / name for name in trackers}
     sequences = []
     for sequence in found.sequences:
-        without = [name for name, folder in folders.items() if not find_runs(folder, sequence.name)]
+        without = [name for name, folder in folders.items() if not find_runs(folder, sequence.name, found.present)]
         if without and not partial:
             raise DatasetError(
                 f"{folders[without[0]]} has no result for '{sequence.name}'; run it, choose --sequences, "
@@ -123,7 +123,7 @@ def evaluate(
             sequences.append(sequence)
     if not sequences:
         raise DatasetError(f"no sequence of {benchmark.name} has results of all of: {', '.join(trackers)}")
-    scored = [_score_tracker(name, folder, sequences, protocol) for name, folder in folders.items()]
+    scored = [_score_tracker(found, folder, sequences, protocol) for folder in folders.values()]
     scored.sort(key=lambda tracker: -tracker.mean().success_auc)
     total = len(found.sequences) + len(found.missing)
     return Evaluation(
@@ -244,16 +244,16 @@ def to_latex(evaluation: Evaluation) -> str:
 
 
 def _score_tracker(
-    name: str, folder: Path, sequences: Sequence[BenchmarkSequence], protocol: Protocol
+    found: Found, folder: Path, sequences: Sequence[BenchmarkSequence], protocol: Protocol
 ) -> TrackerScores:
     scores, all_runs = {}, []
     for sequence in sequences:
-        runs = [read_run(path, len(sequence)) for path in find_runs(folder, sequence.name)]
+        runs = [read_run(path, len(sequence)) for path in find_runs(folder, sequence.name, found.present)]
         scores[sequence.name] = mean_scores(
             score(sequence.boxes, run.boxes, protocol, sequence.frame_size) for run in runs
         )
         all_runs += runs
-    return TrackerScores(name, scores, mean_fps(all_runs))
+    return TrackerScores(folder.name, scores, mean_fps(all_runs))
 
 
 def _number(value: float) -> float | None:

@@ -6,7 +6,9 @@ on. GOT-10k's own layout, ``SEQUENCE/SEQUENCE_001.txt``, is read as well.
 
 from __future__ import annotations
 
+import glob
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,11 +64,15 @@ def read_run(path: Path, frames: int) -> Run:
         raise DatasetError(f"{times} must have one number of seconds a line") from None
 
 
-def find_runs(folder: Path, sequence: str) -> list[Path]:
-    """Return the files of all runs of a sequence below a tracker's folder."""
+def find_runs(folder: Path, sequence: str, others: Collection[str] = ()) -> list[Path]:
+    """Return the files of all runs of a sequence below a tracker's folder.
+
+    Among ``others``, the sequences of the same set, one may be called like a repeat: its file is its own.
+    """
     first = result_path(folder, sequence)
-    nested = sorted((folder / sequence).glob(f"{sequence}_[0-9][0-9][0-9].txt"))
-    repeats = sorted(folder.glob(f"{sequence}_[0-9][0-9][0-9].txt"))
+    pattern = f"{glob.escape(sequence)}_[0-9][0-9][0-9].txt"
+    repeats = [path for path in sorted(folder.glob(pattern)) if path.stem not in others]
+    nested = sorted((folder / sequence).glob(pattern))
     return [*([first] if first.is_file() else []), *repeats, *nested]
 
 
@@ -78,7 +84,10 @@ def find_trackers(results: Path, dataset: str) -> list[str]:
     """
     folder = results / dataset
     names = {
-        path.relative_to(folder).parts[0] for pattern in ("*/*.txt", "*/*/*_001.txt") for path in folder.glob(pattern)
+        path.relative_to(folder).parts[0]
+        for pattern in ("*/*.txt", "*/*/*_001.txt")
+        for path in folder.glob(pattern)
+        if path.parent.name != "errors"
     }
     if not names:
         raise DatasetError(f"no tracker's results in {folder}; expected {folder / 'TRACKER' / 'SEQUENCE.txt'}")

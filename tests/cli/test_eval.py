@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from tctrack.cli import main
+from tctrack.errors import ConfigError
+from tests.clips import write_video
 
 cv2 = pytest.importorskip("cv2")
 
@@ -90,6 +92,8 @@ def test_a_failing_tracker_is_reported(
         (["--tracker", "static", "static"], "two trackers are called 'static'"),
         (["--tracker", "static", "--repeat", "0"], "--repeat 0"),
         (["--tracker", "static", "--workers", "0"], "0 workers"),
+        (["--tracker", "static", "--threads", "0"], "--threads 0"),
+        (["--tracker", "tctrack-lite,lr=abc"], "lr=abc must be a number"),
         (["--tracker", "static", "--sequences", "car6"], "did you mean 'Car6'"),
         (["--tracker", "static", "--realtime", "--latency", "slow"], "--latency slow"),
         (["--tracker", "static", "--realtime", "--latency", "recorded"], "no recorded times"),
@@ -125,3 +129,27 @@ def test_replay_writes_a_video(root: Path, tmp_path: Path) -> None:
 
     video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+
+
+def test_replay_leaves_the_recording_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clips").mkdir()
+    recording = write_video(tmp_path / "clips/walk.mp4", 3)
+    before = recording.read_bytes()
+    (tmp_path / "clips/walk.txt").write_text("1,2,9,9\n" * 3)
+    words = ["--dataset", "folder", "--root", str(tmp_path / "clips"), "--results", str(tmp_path / "results")]
+    assert main(["test", *words, "--tracker", "static"]) == 0
+
+    assert main(["replay", *words, "--sequence", "walk", "--out", str(recording)]) == 2
+
+    assert "the sequence's own video" in capsys.readouterr().err
+    assert recording.read_bytes() == before
+
+
+def test_trackers_are_named_by_their_file() -> None:
+    from tctrack.cli.selection import parse_tracker
+
+    assert parse_tracker("runs/lite/best.safetensors,lr=0.5")[0] == "best"
+    assert parse_tracker("mine:Tracker")[0] == "Tracker"
+    for text, message in (("mil,label=a/b", "cannot name a folder"), ("mil,x={", "is not valid YAML")):
+        with pytest.raises(ConfigError, match=message):
+            parse_tracker(text)

@@ -140,8 +140,8 @@ def test_trackers_are_run() -> None:
         assert (found["still"][scene.name] == scene.boxes[0]).all()
     with pytest.raises(TrackerError, match="broken on crossing_0: ZeroDivisionError"):
         run_trackers({"broken": lambda: 1 / 0}, scenes, in_process)  # type: ignore[dict-item, return-value]
-    with pytest.raises(ConfigError, match="two sequences are named 'crossing_0'"):
-        run_trackers({}, [*scenes, scenes[0]], in_process)
+    with pytest.raises(ConfigError, match=r"two runs would write still/crossing_0\.txt"):
+        run_trackers({"still": functools.partial(build_tracker, "static")}, [*scenes, scenes[0]], in_process)
 
 
 @pytest.fixture

@@ -91,6 +91,14 @@ def test_features_through_the_command_line(flicker: Path, tmp_path: Path, capsys
     assert read_features(tmp_path / "out" / "flicker.npy").shape == (4, 2)
     assert main(["features", str(flicker), *arguments, "--clip", "interval=40"]) == 2
     assert "has 40 frames; a clip spans 41" in capsys.readouterr().err
+    for words, message in (
+        ([flicker, "--clip", "frames={"], "is not valid YAML"),
+        ([flicker, "--clip", "frames=0"], "clip.frames=0 must be at least 1"),
+        ([flicker, "--stride", "0"], "--stride 0 must be at least 1"),
+        ([flicker, tmp_path / flicker.name], "2 videos are called 'flicker'"),
+    ):
+        assert main(["features", *arguments, *map(str, words)]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ending", ["npy", "h5"])

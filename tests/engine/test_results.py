@@ -103,3 +103,17 @@ def test_unwritable_results_are_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(OutputError, match="cannot write"):
         write_text(tmp_path / "file" / "a.txt", "1")
+
+
+def test_a_sequence_named_like_a_repeat_keeps_its_result(tmp_path: Path) -> None:
+    for name in ("car", "car_002", "car_003", "clip [x]", "clip [x]_002"):
+        write_text(tmp_path / "mil" / f"{name}.txt", "1,2,3,4\n")
+    write_text(tmp_path / "mil/errors/b_001.txt", "Traceback")
+    write_text(tmp_path / "broken/errors/b_001.txt", "Traceback")
+
+    def stems(sequence: str) -> list[str]:
+        return [path.stem for path in find_runs(tmp_path / "mil", sequence, ("car", "car_002", "clip [x]"))]
+
+    assert stems("car") == ["car", "car_003"]
+    assert stems("clip [x]") == ["clip [x]", "clip [x]_002"]
+    assert find_trackers(tmp_path.parent, tmp_path.name) == ["mil"]
