@@ -19,7 +19,8 @@ class Tracker(Protocol):
         """Start on a frame with the target's box.
 
         Raises:
-            BoxError: the box is empty, not finite, or outside the frame.
+            SourceError: the frame is anything else.
+            BoxError: the box is no four numbers, empty, not finite, or outside the frame.
         """
 
     def update(self, frame: Frame) -> TrackResult:
@@ -27,6 +28,7 @@ class Tracker(Protocol):
 
         Raises:
             RuntimeError: called before :meth:`init`.
+            SourceError: the frame is none, or has not the size of the first.
         """
 
     def reset(self) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tctrack.errors import DependencyError
 from tctrack.geometry.boxes import check_box
-from tctrack.geometry.crops import context_side, crop_square, mean_colour
+from tctrack.geometry.crops import check_frame, context_side, crop_square, mean_colour
 from tctrack.geometry.decode import SearchGrid, Tracking, boxes_from_distances, choose
 from tctrack.types import Box, Frame, TrackResult
 
@@ -46,6 +46,7 @@ class NanoTracker:
 
     _centre: tuple[float, float]
     _size: tuple[float, float]
+    _frame_size: tuple[int, int]
     _fill: NDArray[np.uint8]
     _template: NDArray[np.float32] | None
 
@@ -55,7 +56,8 @@ class NanoTracker:
 
     def init(self, frame: Frame, box: Sequence[float]) -> None:
         """See :class:`trackers.base.Tracker`."""
-        x, y, w, h = check_box(box, (frame.shape[1], frame.shape[0]))
+        self._frame_size = check_frame(frame)
+        x, y, w, h = check_box(box, self._frame_size)
         self._centre, self._size, self._fill = (x + w / 2, y + h / 2), (w, h), mean_colour(frame)
         self._template = self._features(frame, context_side(w, h), TEMPLATE)
 
@@ -63,7 +65,7 @@ class NanoTracker:
         """See :class:`trackers.base.Tracker`."""
         if self._template is None:
             raise RuntimeError("call init(frame, box) before update(frame)")
-        (w, h), (height, width) = self._size, frame.shape[:2]
+        (w, h), (width, height) = self._size, check_frame(frame, self._frame_size)
         context = context_side(w, h)
         scale = TEMPLATE / context
         search = self._features(frame, context * SEARCH / TEMPLATE, SEARCH)

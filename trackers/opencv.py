@@ -11,6 +11,7 @@ import numpy as np
 
 from tctrack.errors import BoxError, ConfigError, DependencyError
 from tctrack.geometry.boxes import check_box
+from tctrack.geometry.crops import check_frame
 from tctrack.types import Box, Frame, TrackResult
 
 #: OpenCV's MIL never returns from a box of fewer pixels: its features do not fit in.
@@ -28,6 +29,7 @@ class OpenCVTracker:
     """
 
     _box: Box
+    _size: tuple[int, int]
     _tracker: Any
 
     def __init__(self, create: Callable[[], Any]) -> None:
@@ -36,7 +38,7 @@ class OpenCVTracker:
 
     def init(self, frame: Frame, box: Sequence[float]) -> None:
         """See :class:`trackers.base.Tracker`."""
-        size = frame.shape[1], frame.shape[0]
+        self._size = size = check_frame(frame)
         self._box = check_box(box, size)
         self._tracker = self._create()
         try:
@@ -48,11 +50,12 @@ class OpenCVTracker:
         """See :class:`trackers.base.Tracker`."""
         if self._tracker is None:
             raise RuntimeError("call init(frame, box) before update(frame)")
+        check_frame(frame, self._size)
         found, box = self._tracker.update(frame)
         if found:
             self._box = Box(*map(float, box))
         score = self._tracker.getTrackingScore() if hasattr(self._tracker, "getTrackingScore") else None
-        return TrackResult(self._box, score)
+        return TrackResult(self._box, score if score is None or score >= 0 else None)  # MIL has none and says -1
 
     def reset(self) -> None:
         """See :class:`trackers.base.Tracker`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tctrack.checkpoint import load_model
-from tctrack.errors import SourceError
+from tctrack.errors import ConfigError
 from tctrack.geometry.boxes import check_box
-from tctrack.geometry.crops import context_side, crop_square, crop_subpixel, mean_colour
+from tctrack.geometry.crops import check_frame, context_side, crop_square, crop_subpixel, mean_colour
 from tctrack.geometry.decode import Tracking, choose
 from tctrack.geometry.motion import carry, thumbnail
 from tctrack.models.base import TemporalState, TrackingModel
@@ -92,7 +93,7 @@ class SiameseTracker:
             SourceError: the frame is not ``(H, W, 3)`` uint8.
             BoxError: the box is empty, not finite, or outside the frame.
         """
-        frame_size = _frame_size(frame)
+        frame_size = check_frame(frame)
         x, y, w, h = check_box(box, frame_size)
         fill = mean_colour(frame)
         context = context_side(w, h)
@@ -115,10 +116,7 @@ class SiameseTracker:
         Raises:
             SourceError: the frame is not ``(H, W, 3)`` uint8, or has not the size of the first.
         """
-        width, height = _frame_size(frame)
-        if (width, height) != state.frame_size:
-            first = "x".join(map(str, state.frame_size))
-            raise SourceError(f"the frame is {width}x{height}, but tracking began at {first}; start anew with init")
+        width, height = check_frame(frame, state.frame_size)
         w, h = state.size
         fills_frame = w * h > MAX_SHARE * width * height
         context = state.first_context if fills_frame else context_side(w, h)
@@ -203,6 +201,9 @@ def build_siamese(
         motion: likewise.
         lost: likewise.
         found: likewise.
+
+    Raises:
+        ConfigError: a setting is no number.
     """
     network = model if isinstance(model, TrackingModel) else fold_batch_norms(load_model(model, weights, device))
     given = {
@@ -210,13 +211,10 @@ def build_siamese(
         "motion": motion, "lost": lost, "found": found,
     }  # fmt: skip
     overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for name, value in overrides.items():
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(f"{name}={value} must be a number")
     return SiameseTracker(network, dataclasses.replace(network.config.tracking, **overrides))
-
-
-def _frame_size(frame: Frame) -> tuple[int, int]:
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise SourceError(f"a frame must be (H, W, 3) uint8 in BGR order, not {frame.shape} {frame.dtype}")
-    return frame.shape[1], frame.shape[0]
 
 
 def _clip(value: float, low: float, high: float) -> float:

@@ -16,9 +16,9 @@ import sys
 from typing import Any
 
 import cv2
-import yaml
 
-from tctrack.errors import DependencyError, SourceError
+from tctrack.config import parse_yaml
+from tctrack.errors import ConfigError, DependencyError, SourceError, TCTrackError
 from tctrack.types import Frame
 from trackers.registry import build_tracker
 
@@ -63,5 +63,11 @@ def _read(path: str) -> Frame:
 
 
 if __name__ == "__main__":
-    tracker_name, *pairs = sys.argv[1:]
-    serve(tracker_name, **{key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)})
+    try:
+        if len(sys.argv) < 2:
+            raise ConfigError("name a tracker: python -m trackers.vot NAME [key=value ...]")
+        pairs = [pair.partition("=") for pair in sys.argv[2:]]
+        serve(sys.argv[1], **{key: parse_yaml(value, f"option '{key}'") for key, _, value in pairs})
+    except TCTrackError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

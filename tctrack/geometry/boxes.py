@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from tctrack.errors import BoxError
 from tctrack.types import Box, FloatArray
 
+#: A target may exceed the frame so many times.
+MAX_SIDES = 10
+
 
 def iou(first: ArrayLike, second: ArrayLike) -> FloatArray:
     """Return the intersection over union of boxes ``(…, 4)``, broadcast; NaN where a box is not finite.
@@ -39,12 +42,16 @@ def has_area(boxes: ArrayLike) -> NDArray[np.bool_]:
 
 
 def check_box(box: Sequence[float], frame_size: tuple[int, int]) -> Box:
-    """Return ``box`` as a :class:`Box` if it has an area and touches a frame of ``(width, height)``.
+    """Return ``box`` as a :class:`Box` if it has a sensible area and touches a frame of ``(width, height)``.
 
     Raises:
-        BoxError: the box has not four finite numbers, has no area, or lies outside the frame.
+        BoxError: the box is not four finite numbers, has no area, is smaller than a pixel or far larger than the frame,
+            or lies outside it.
     """
-    numbers = [float(value) for value in box]
+    try:
+        numbers = [float(value) for value in box]
+    except (TypeError, ValueError):
+        raise BoxError(f"box {box} must be four finite numbers x,y,w,h") from None
     text = ",".join(f"{value:g}" for value in numbers)
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise BoxError(f"box {text} must be four finite numbers x,y,w,h")
@@ -52,6 +59,10 @@ def check_box(box: Sequence[float], frame_size: tuple[int, int]) -> Box:
     if found.w <= 0 or found.h <= 0:
         raise BoxError(f"box {text} has no area; width and height must be positive")
     width, height = frame_size
+    if max(found.w, found.h) < 1:
+        raise BoxError(f"box {text} is smaller than a pixel; give pixels, not parts of the frame")
+    if found.w > MAX_SIDES * width or found.h > MAX_SIDES * height:
+        raise BoxError(f"box {text} is far larger than the {width}x{height} frame; give x,y,width,height in pixels")
     if found.x >= width or found.y >= height or found.x + found.w <= 0 or found.y + found.h <= 0:
         raise BoxError(f"box {text} lies outside the {width}x{height} frame")
     return found

@@ -8,7 +8,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tctrack.errors import SourceError
 from tctrack.types import FloatArray, Frame
+
+
+def check_frame(frame: Frame, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Return the width and height of a frame ``(H, W, 3)``, uint8, BGR.
+
+    Raises:
+        SourceError: it is anything else, or has not the ``size`` (width, height) of the frame that tracking began with.
+    """
+    if not isinstance(frame, np.ndarray):
+        hint = "; is the video at its end?" if frame is None else ""
+        raise SourceError(f"a frame must be a NumPy array (H, W, 3) of uint8, not {type(frame).__name__}{hint}")
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+        raise SourceError(f"a frame must be (H, W, 3) uint8 in BGR order, not {frame.shape} {frame.dtype}")
+    width, height = found = frame.shape[1], frame.shape[0]
+    if size is not None and found != size:
+        raise SourceError(
+            f"the frame is {width}x{height}, but tracking began at {size[0]}x{size[1]}; start anew with init"
+        )
+    return found
 
 
 def context_side(w: float, h: float) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,9 +48,14 @@ def test_boxes_that_touch_the_frame_are_taken(box: tuple[float, ...]) -> None:
         ((1, 2, 3, -4), "has no area"),
         ((100, 2, 3, 4), "outside the 100x80 frame"),
         ((-9, 2, 9, 4), "outside the 100x80 frame"),
+        ((0.4, 0.3, 0.2, 0.5), "smaller than a pixel"),
+        ((0, 0, 1e300, 1e300), "far larger than the 100x80 frame"),
+        ("1,2", "four finite numbers"),
+        (None, "four finite numbers"),
+        (((1, 2, 3, 4),), "four finite numbers"),
     ],
 )
-def test_other_boxes_are_refused(box: tuple[float, ...], message: str) -> None:
+def test_other_boxes_are_refused(box: Any, message: str) -> None:
     with pytest.raises(BoxError, match=message):
         check_box(box, (100, 80))
 

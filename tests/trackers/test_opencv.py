@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from tctrack.errors import BoxError, ConfigError, DependencyError
+from tctrack.errors import BoxError, ConfigError, DependencyError, SourceError
 from tctrack.geometry.boxes import centre_distance, iou
 from tctrack.video import open_source
 from tests.clips import HEIGHT, WIDTH, square_box, square_frames
@@ -51,7 +52,7 @@ def test_boxes_without_a_target(tracker: Tracker, box: tuple[float, ...]) -> Non
 
 @pytest.mark.parametrize(
     "box",
-    [(50, 50, 0.5, 0.5), (-40, -40, 42, 42), (WIDTH - 1, HEIGHT - 1, 40, 40), (-9, 5, 500, 20)],
+    [(50, 50, 1, 0.5), (-40, -40, 42, 42), (WIDTH - 1, HEIGHT - 1, 40, 40), (-9, 5, 500, 20)],
 )
 def test_awkward_boxes_are_tracked(tracker: Tracker, box: tuple[float, ...]) -> None:
     """OpenCV's MIL aborts, or never returns, on each of these."""
@@ -128,3 +129,25 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(DependencyError, match="tracker 'mil' needs the package 'cv2'"):
         build_tracker("mil")
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (None, "is the video at its end"),
+        (np.zeros((HEIGHT, WIDTH), np.uint8), "must be"),
+        (np.full((HEIGHT, WIDTH, 3), np.nan), "must be"),
+        (np.zeros((9, 9, 3), np.uint8), "the frame is 9x9, but tracking began at"),
+    ],
+)
+def test_other_frames_are_refused(tracker: Tracker, frame: Any, message: str) -> None:
+    follow(tracker, 2)
+    with pytest.raises(SourceError, match=message):
+        tracker.update(frame)
+
+
+def test_mil_has_no_score() -> None:
+    tracker = build_tracker("mil")
+    frames = square_frames(2)
+    tracker.init(frames[0], square_box(0))
+    assert tracker.update(frames[1]).score is None

@@ -80,7 +80,7 @@ def test_a_state_can_be_stepped_twice(tracker: SiameseTracker, frames: list[Fram
 
 
 @pytest.mark.parametrize(
-    "box", [(-20, -20, 40, 40), (470, 350, 30, 30), (100, 100, 0.2, 0.2), (0, 0, 480, 360), (-400, -400, 1500, 1500)]
+    "box", [(-20, -20, 40, 40), (470, 350, 30, 30), (100, 100, 1, 0.2), (0, 0, 480, 360), (-400, -400, 1500, 1500)]
 )
 def test_awkward_boxes_stay_in_bounds(
     tracker: SiameseTracker, frames: list[Frame], box: tuple[float, float, float, float]
