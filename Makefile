@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Exactly one cv2 wheel may be installed: the one with windows where there is a display.
-ifneq ($(filter Darwin Windows_NT,$(shell uname -s))$(DISPLAY)$(WAYLAND_DISPLAY),)
+# Exactly one cv2 wheel may be installed: the one that is, or else the one with windows where there is a display.
+ifneq ($(wildcard .venv/.cv-*),)
+CV := $(patsubst .venv/.cv-%,%,$(firstword $(wildcard .venv/.cv-*)))
+else ifneq ($(filter Darwin Windows_NT,$(shell uname -s))$(DISPLAY)$(WAYLAND_DISPLAY),)
 CV := gui
 else
 CV := headless
@@ -36,7 +38,7 @@ bench: .venv/.demo
 .venv/.demo .venv/.test .venv/.lint: .venv/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(CV)$(if $(filter-out demo,$*),$(comma)$*)]'
-	touch $@
+	touch .venv/.cv-$(CV) $@
 
 comma := ,
 

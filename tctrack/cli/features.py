@@ -29,10 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Extract the features of every video."""
     import sys
+    from collections import Counter
 
     from tctrack.engine.localization import extract_features, write_features
-    from tctrack.errors import DatasetError, OutputError
+    from tctrack.errors import ConfigError, DatasetError, OutputError
 
+    if args.stride < 1:
+        raise ConfigError(f"--stride {args.stride} must be at least 1")
+    stem, count = Counter(video.stem for video in args.videos).most_common(1)[0]
+    if count > 1:
+        raise OutputError(
+            f"{count} videos are called '{stem}' and would write one file; give each folder its own --out"
+        )
     classifier, spec = load_model(args)
     try:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 from tctrack.cli.classifier import add_model_arguments, load_model, print_scores
+from tctrack.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,11 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.config import build
     from tctrack.engine.action import ListConfig, evaluate_classifier
 
+    for name, value, least in (
+        ("--clips", args.clips, 1), ("--crops", args.crops, 1), ("--workers", args.workers, 0),
+    ):  # fmt: skip
+        if value < least:
+            raise ConfigError(f"{name} {value} must be at least {least}")
     source = build(ListConfig, {"path": args.list, "root": args.root, "kind": args.kind})
     classifier, spec = load_model(args)
     scores = evaluate_classifier(

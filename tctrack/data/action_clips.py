@@ -42,6 +42,9 @@ class ClipSpec:
     decoder: Literal["opencv", "pyav"] = "opencv"
 
     def __post_init__(self) -> None:
+        for name in ("frames", "interval", "size", "test_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"clip.{name}={getattr(self, name)} must be at least 1")
         if self.scale[0] < self.size:
             raise ConfigError(f"clip.scale={list(self.scale)} must not be below clip.size={self.size}")
 
