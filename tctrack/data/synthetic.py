@@ -42,6 +42,8 @@ class SceneConfig:
     """Fewest and most other objects."""
     lookalike: float = 0.6
     """Probability that a distractor looks like the target."""
+    passing: float = 0.4
+    """How near a crossing distractor passes, as a share of the 1 to 2.6 sizes that others keep off."""
     deform: float = 0.12
     """Largest typical change of the target's width and of its height."""
     occluder: float = 0.2
@@ -387,7 +389,7 @@ def _distractor(rng: np.random.Generator, assets: Assets, target: Actor, size: f
     elif kind == "crossing":  # passes the target at some frame, but not where its box is given
         meeting = int(rng.integers(length // 3, length))
         relative = _walk(rng, length, max(speed, 1.5 * size / max(meeting, 1)))
-        path = target.centre + relative - relative[meeting] + 0.4 * offset
+        path = target.centre + relative - relative[meeting] + config.passing * offset
     elif kind == "alone":
         path = target.centre[0] + offset + _walk(rng, length, speed)
     else:

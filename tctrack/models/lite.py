@@ -40,7 +40,7 @@ class LiteConfig:
     tower_depth: int = 3
     """Separable 5×5 convolutions in each head's tower."""
     tracking: Tracking = Tracking(  # noqa: RUF009
-        penalty_k=0.1, window_influence=0.3, lr=0.5, subpixel=True, motion=0.3, lost=0.25, found=0.35
+        penalty_k=0.1, window_influence=0.3, lr=0.6, subpixel=True, motion=0.3, lost=0.3, found=0.4
     )
     """The tracker's settings."""
 

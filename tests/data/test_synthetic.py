@@ -56,6 +56,22 @@ def test_the_shown_share_is_what_later_actors_leave(offset: float, shown: float)
     assert scene.shown(0) == pytest.approx(shown, abs=0.05)
 
 
+def test_crossing_distractors_pass_as_near_as_asked(assets: Assets) -> None:
+    def hits(passing: float) -> int:
+        """Count the distractors whose centre meets the target's."""
+        config = SceneConfig(distractors=(6, 6), occluder=0.0, passing=passing)
+        scenes = [make_scene(np.random.default_rng(seed), assets, 12, config) for seed in range(12)]
+        return sum(
+            bool((np.hypot(*(actor.centre - scene.actors[scene.target].centre).T) < 1e-6).any())
+            for scene in scenes
+            for index, actor in enumerate(scene.actors)
+            if index != scene.target
+        )
+
+    assert hits(0.4) == 0
+    assert 8 < hits(0.0) < 30  # a quarter of 72
+
+
 def test_a_view_moves_the_picture_and_its_boxes_alike(assets: Assets) -> None:
     scene = _scene(assets, 4, distractors=(0, 0), occluder=0.0)
     view = np.array([[2.0, 0, -100], [0, 2.0, -60]])
