@@ -20,6 +20,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +107,9 @@ def _in_real_time(jobs: list[Job], fps: float, latency: str | None) -> list[Job]
         try:
             seconds = float(latency) / 1000
         except ValueError:
-            raise ConfigError(f"--latency {latency} is neither milliseconds nor 'recorded'") from None
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
+            raise ConfigError(f"--latency {latency} is neither milliseconds nor 'recorded'")
         suffix += f"-{latency}ms"
     elif latency:
         suffix += "-recorded"

@@ -96,6 +96,7 @@ def test_a_failing_tracker_is_reported(
         (["--tracker", "tctrack-lite,lr=abc"], "lr=abc must be a number"),
         (["--tracker", "static", "--sequences", "car6"], "did you mean 'Car6'"),
         (["--tracker", "static", "--realtime", "--latency", "slow"], "--latency slow"),
+        (["--tracker", "static", "--realtime", "--latency", "inf"], "--latency inf"),
         (["--tracker", "static", "--realtime", "--latency", "recorded"], "no recorded times"),
         (["--tracker", "static", "--realtime", "--fps", "0"], "not positive"),
     ],
