@@ -19,8 +19,8 @@ class Tracker(Protocol):
         """Start on a frame with the target's box.
 
         Raises:
-            SourceError: the frame is anything else.
-            BoxError: the box is no four numbers, empty, not finite, or outside the frame.
+            SourceError: the frame is not as above.
+            BoxError: the box is not four numbers, empty, not finite, or outside the frame.
         """
 
     def update(self, frame: Frame) -> TrackResult:
@@ -28,7 +28,7 @@ class Tracker(Protocol):
 
         Raises:
             RuntimeError: called before :meth:`init`.
-            SourceError: the frame is none, or has not the size of the first.
+            SourceError: the frame is not as above, or has not the size of the first.
         """
 
     def reset(self) -> None:

@@ -413,31 +413,29 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path: Path, initial: Path) -> No
     assert found == [(row["step"], pytest.approx(row["total"])) for row in _log(tmp_path)]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optim.step=3"], r"did you mean 'steps'"),
+        (["clips.search_size=96"], "must equal the model's, 32 and 64"),
+        (["model.name=tctrack-light"], "did you mean 'tctrack-lite'"),
+        (["log_every=0"], "log_every=0 must be at least 1"),
+        (["clips.gap=0"], r"clips\.gap=0 must be at least 1"),
+        (["clips.strides=[1, 0]"], r"lowest of clips\.strides=0"),
+        (["clips.drift=[]"], r"clips\.drift"),
+        (["optim.schedule=log", "optim.final_lr=0"], "no logarithm"),
+        (["threads=0"], "threads=0"),
+        (["optim.accumulate=4"], "make it a multiple of 4"),
+        (["optim.accumulate=2"], "passes of one clip"),
+        (["data.grow=[1, 2]"], r"raise clips\.length"),
+    ],
+)
+def test_bad_values_are_named(overrides: list[str], message: str, tmp_path: Path, initial: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(_config(tmp_path, initial, *overrides))
+
+
 def test_bad_requests_are_named(tmp_path: Path, initial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"did you mean 'steps'"):
-        _config(tmp_path, initial, "optim.step=3")
-    with pytest.raises(ConfigError, match="must equal the model's, 32 and 64"):
-        train(_config(tmp_path, initial, "clips.search_size=96"))
-    with pytest.raises(ConfigError, match="did you mean 'tctrack-lite'"):
-        train(_config(tmp_path, initial, "model.name=tctrack-light"))
-    with pytest.raises(ConfigError, match="log_every=0 must be at least 1"):
-        train(_config(tmp_path, initial, "log_every=0"))
-    with pytest.raises(ConfigError, match=r"clips\.gap=0 must be at least 1"):
-        train(_config(tmp_path, initial, "clips.gap=0"))
-    with pytest.raises(ConfigError, match=r"lowest of clips\.strides=0"):
-        train(_config(tmp_path, initial, "clips.strides=[1, 0]"))
-    with pytest.raises(ConfigError, match=r"clips\.drift"):
-        train(_config(tmp_path, initial, "clips.drift=[]"))
-    with pytest.raises(ConfigError, match="no logarithm"):
-        train(_config(tmp_path, initial, "optim.schedule=log", "optim.final_lr=0"))
-    with pytest.raises(ConfigError, match="threads=0"):
-        train(_config(tmp_path, initial, "threads=0"))
-    with pytest.raises(ConfigError, match="make it a multiple of 4"):
-        train(_config(tmp_path, initial, "optim.accumulate=4"))
-    with pytest.raises(ConfigError, match="passes of one clip"):
-        train(_config(tmp_path, initial, "optim.accumulate=2"))
-    with pytest.raises(ConfigError, match=r"raise clips\.length"):
-        train(_config(tmp_path, initial, "data.grow=[1, 2]"))
     with pytest.raises(ConfigError, match="set initial="):
         train(_config(tmp_path, initial, "initial=null", kind="tctrack"))
     with pytest.raises(CheckpointError, match="the shape of"):
