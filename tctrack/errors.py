@@ -6,7 +6,7 @@ Each message is one line that names the input and says how to mend it; the comma
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class TCTrackError(Exception):
@@ -43,6 +43,17 @@ class TrackerError(TCTrackError):
 
 class DependencyError(TCTrackError):
     """An optional package or device that the request needs is not there."""
+
+
+def require_at_least(least: int, values: Mapping[str, int]) -> None:
+    """Check numbers by the names that the user gave them.
+
+    Raises:
+        ConfigError: one is below ``least``.
+    """
+    for name, value in values.items():
+        if value < least:
+            raise ConfigError(f"{name}={value} must be at least {least}")
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

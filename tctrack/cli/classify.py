@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from tctrack.cli.classifier import add_model_arguments, load_model
-from tctrack.errors import ConfigError
+from tctrack.errors import require_at_least
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.data.action_lists import read_names
     from tctrack.engine.action import classify_video
 
-    for name, value in (("--topk", args.topk), ("--clips", args.clips)):
-        if value < 1:
-            raise ConfigError(f"{name} {value} shows nothing; give at least 1")
+    require_at_least(1, {"--topk": args.topk, "--clips": args.clips})
     classifier, spec = load_model(args)
     names = read_names(args.labels) if args.labels else classifier.classes
     first = 0

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tctrack.data.synthetic import Assets, SceneConfig, make_scene
     from tctrack.engine.metrics import score
-    from tctrack.errors import ConfigError, OutputError
+    from tctrack.errors import ConfigError, OutputError, require_at_least
     from tctrack.types import TrackResult
     from tctrack.video import BoxSink, Overlay, VideoSink, contact_sheet, draw_box
     from trackers import build_tracker
@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--size '{args.size}' must be WIDTHxHEIGHT, such as 1280x720") from None
     if width < 64 or height < 64 or args.frames < 2:
         raise ConfigError("the clip needs at least 2 frames of 64x64 pixels")
-    if args.seed < 0:
-        raise ConfigError(f"--seed {args.seed} must not be negative")
+    require_at_least(0, {"--seed": args.seed})
     fps = 30.0
     config = SceneConfig(
         target_size=(0.06 * height, 0.09 * height), speed=0.08, shake=0.02, zoom=0.004, roll=0.002,

@@ -32,10 +32,9 @@ def run(args: argparse.Namespace) -> int:
     from collections import Counter
 
     from tctrack.engine.localization import extract_features, write_features
-    from tctrack.errors import ConfigError, DatasetError, OutputError
+    from tctrack.errors import DatasetError, OutputError, require_at_least
 
-    if args.stride < 1:
-        raise ConfigError(f"--stride {args.stride} must be at least 1")
+    require_at_least(1, {"--stride": args.stride})
     stem, count = Counter(video.stem for video in args.videos).most_common(1)[0]
     if count > 1:
         raise OutputError(

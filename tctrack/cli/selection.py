@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tctrack.config import parse_yaml
-from tctrack.errors import ConfigError
+from tctrack.errors import ConfigError, require_at_least
 
 if TYPE_CHECKING:
     from tctrack.engine.benchmark import Launcher, TrackerFactory
@@ -116,8 +116,7 @@ def make_launcher(args: argparse.Namespace) -> Launcher:
     """
     from tctrack.engine.benchmark import in_process, in_processes, on_ray
 
-    if args.threads < 1:
-        raise ConfigError(f"--threads {args.threads} computes nothing; give at least 1")
+    require_at_least(1, {"--threads": args.threads})
     if args.launcher == "ray":
         return functools.partial(on_ray, address=args.ray_address, threads=args.threads)
     if args.workers == 1:

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from tctrack.cli.classifier import add_model_arguments, load_model, print_scores
-from tctrack.errors import ConfigError
+from tctrack.errors import require_at_least
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.config import build
     from tctrack.engine.action import ListConfig, evaluate_classifier
 
-    for name, value, least in (
-        ("--clips", args.clips, 1), ("--crops", args.crops, 1), ("--workers", args.workers, 0),
-    ):  # fmt: skip
-        if value < least:
-            raise ConfigError(f"{name} {value} must be at least {least}")
+    require_at_least(1, {"--clips": args.clips, "--crops": args.crops})
+    require_at_least(0, {"--workers": args.workers})
     source = build(ListConfig, {"path": args.list, "root": args.root, "kind": args.kind})
     classifier, spec = load_model(args)
     scores = evaluate_classifier(

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from tctrack.data.action_lists import Example
 from tctrack.data.decoding import Frames, count_frames, read_frames
-from tctrack.errors import ConfigError, DatasetError
+from tctrack.errors import ConfigError, DatasetError, require_at_least
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,8 @@ class ClipSpec:
     decoder: Literal["opencv", "pyav"] = "opencv"
 
     def __post_init__(self) -> None:
-        for name in ("frames", "interval", "size", "test_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"clip.{name}={getattr(self, name)} must be at least 1")
+        names = ("frames", "interval", "size", "test_size")
+        require_at_least(1, {f"clip.{name}": getattr(self, name) for name in names})
         if self.scale[0] < self.size:
             raise ConfigError(f"clip.scale={list(self.scale)} must not be below clip.size={self.size}")
 

@@ -30,7 +30,7 @@ from tctrack.engine.distributed import Processes
 from tctrack.engine.recipes import Batch, OptimConfig, Recipe, build_recipe
 from tctrack.engine.runlog import RunLog
 from tctrack.engine.validation import TrackerBuilder, ValidationConfig, find_sequences, validate
-from tctrack.errors import CheckpointError, ConfigError, DatasetError, OutputError
+from tctrack.errors import CheckpointError, ConfigError, DatasetError, OutputError, require_at_least
 from tctrack.models.base import ModelConfig, TrackingModel
 from tctrack.ops.fold import fold_batch_norms
 
@@ -120,8 +120,7 @@ def train(config: TrainConfig, build_tracker: TrackerBuilder | None = None) -> P
     if config.validation is not None and build_tracker is None:
         raise ConfigError("validation tracks; give train() a build_tracker, or leave validation out")
     if config.threads is not None:
-        if config.threads < 1:
-            raise ConfigError(f"threads={config.threads} must be at least 1")
+        require_at_least(1, {"threads": config.threads})
         torch.set_num_threads(config.threads)
     with Processes(config.device) as processes:
         return _train(config, processes, build_tracker)
@@ -249,14 +248,19 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
 
 def _check(config: TrainConfig, model: ModelConfig, processes: Processes) -> None:
     clips, optim = config.clips, config.optim
-    for key, value, least in (
-        ("optim.batch", optim.batch, 1), ("optim.accumulate", optim.accumulate, 1), ("log_every", config.log_every, 1),
-        ("checkpoint_every", config.checkpoint_every, 1), ("workers", config.workers, 0), ("clips.gap", clips.gap, 1),
-        ("the lowest of clips.strides", min(clips.strides, default=0), 1),
-        ("validation.every", config.validation.every if config.validation is not None else 1, 1),
-    ):  # fmt: skip
-        if value < least:
-            raise ConfigError(f"{key}={value} must be at least {least}")
+    require_at_least(
+        1,
+        {
+            "optim.batch": optim.batch,
+            "optim.accumulate": optim.accumulate,
+            "log_every": config.log_every,
+            "checkpoint_every": config.checkpoint_every,
+            "clips.gap": clips.gap,
+            "the lowest of clips.strides": min(clips.strides, default=0),
+            "validation.every": config.validation.every if config.validation is not None else 1,
+        },
+    )
+    require_at_least(0, {"workers": config.workers})
     if not clips.drift:
         raise ConfigError("clips.drift names no error of the tracker; give at least one, such as [0]")
     if optim.schedule == "log" and optim.final_lr <= 0:

@@ -92,7 +92,7 @@ def test_a_failing_tracker_is_reported(
         (["--tracker", "static", "static"], "two trackers are called 'static'"),
         (["--tracker", "static", "--repeat", "0"], "--repeat 0"),
         (["--tracker", "static", "--workers", "0"], "0 workers"),
-        (["--tracker", "static", "--threads", "0"], "--threads 0"),
+        (["--tracker", "static", "--threads", "0"], "--threads=0"),
         (["--tracker", "tctrack-lite,lr=abc"], "lr=abc must be a number"),
         (["--tracker", "static", "--sequences", "car6"], "did you mean 'Car6'"),
         (["--tracker", "static", "--realtime", "--latency", "slow"], "--latency slow"),
