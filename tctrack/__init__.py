@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tctrack.checkpoint import load_model
+    from tctrack.checkpoint.load import load_model
     from tctrack.config import build, load_config
     from tctrack.errors import TCTrackError
     from tctrack.types import Box, TrackResult
@@ -23,7 +23,7 @@ _HOME = {
     "TrackResult": "tctrack.types",
     "build": "tctrack.config",
     "load_config": "tctrack.config",
-    "load_model": "tctrack.checkpoint",
+    "load_model": "tctrack.checkpoint.load",
 }
 
 

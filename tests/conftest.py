@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tctrack.data.synthetic import Assets
+from tctrack.scenes.synthetic import Assets
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from typing import Literal
 import pytest
 
 from tctrack.config import build, config_root, load_config
-from tctrack.engine.train import TrainConfig
 from tctrack.errors import ConfigError
 from tctrack.models.tctrack import TCTrackConfig
 from tctrack.registry import Registry
+from tctrack.training.loop import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ import torch
 from devset import development_set
 
 from tctrack import load_model
+from tctrack.benchmark.metrics import mean_scores
+from tctrack.benchmark.run import score_trackers
 from tctrack.checkpoint import read_checkpoint
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
 from tctrack.config import build, load_config
-from tctrack.engine.benchmark import score_trackers
-from tctrack.engine.metrics import mean_scores
-from tctrack.engine.train import TrainConfig, train
 from tctrack.errors import ConfigError, TCTrackError
 from tctrack.ops.fold import fold_batch_norms
+from tctrack.training.loop import TrainConfig, train
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain convolutions": {"adaptive_blocks": [], "use_memory": False},

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 
 from tctrack.cli import keep_freed_memory
-from tctrack.data.painter import ground
 from tctrack.geometry.crops import crop_square, crop_subpixel, mean_colour
 from tctrack.models.build import build_model
 from tctrack.ops.fold import fold_batch_norms
 from tctrack.ops.online_tadaconv import WindowTAdaConv2d
+from tctrack.scenes.painter import ground
 from trackers.siamese import SiameseTracker
 
 Action = Callable[[], object]

@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tctrack.benchmark.catalogue import load_benchmark
+from tctrack.benchmark.metrics import mean_scores
+from tctrack.benchmark.run import score_trackers
+from tctrack.benchmark.sequences import BenchmarkSequence, four_starts
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
-from tctrack.data.benchmarks import load_benchmark
-from tctrack.data.sequences import BenchmarkSequence, four_starts
-from tctrack.engine.benchmark import score_trackers
-from tctrack.engine.metrics import mean_scores
 from tctrack.errors import TCTrackError
 
 

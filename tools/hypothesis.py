@@ -7,7 +7,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from tctrack.engine.hypothesis import write_report
+from tctrack.action.hypothesis import write_report
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -18,13 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tctrack.benchmark.catalogue import load_benchmark
+from tctrack.benchmark.identity import SceneSequence, generate_scenes, identify, summarize
+from tctrack.benchmark.run import run_trackers
+from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
-from tctrack.data.benchmarks import load_benchmark
-from tctrack.data.lookalikes import KINDS
-from tctrack.data.sequences import BenchmarkSequence
-from tctrack.engine.benchmark import run_trackers
-from tctrack.engine.identity import SceneSequence, generate_scenes, identify, summarize
 from tctrack.errors import ConfigError, OutputError, TCTrackError
+from tctrack.scenes.lookalikes import KINDS
 from tctrack.types import Box, FloatArray, Frame
 from tctrack.video import contact_sheet, draw_box
 

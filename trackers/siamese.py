@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tctrack.checkpoint import load_model
+from tctrack.checkpoint.load import load_model
 from tctrack.errors import ConfigError
 from tctrack.geometry.boxes import check_box
 from tctrack.geometry.crops import check_frame, context_side, crop_square, crop_subpixel, mean_colour

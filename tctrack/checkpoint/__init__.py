@@ -1,19 +1,9 @@
-"""Checkpoints: safetensors with metadata, safe reading of .pth files, and the released weights."""
+"""Checkpoints: safetensors with metadata, and safe reading of .pth files.
 
-from __future__ import annotations
+Networks of this library are loaded by :mod:`tctrack.checkpoint.load`, released weights by
+:mod:`tctrack.checkpoint.convert`; importing this package alone imports no network.
+"""
 
-from tctrack.checkpoint.convert import Conversion, convert_released
-from tctrack.checkpoint.io import Checkpoint, read_checkpoint, write_checkpoint
-from tctrack.checkpoint.load import convert_file, load_model, pick_device, save_model
+from tctrack.checkpoint.io import Checkpoint, fill, pick_device, read_checkpoint, write_checkpoint
 
-__all__ = [
-    "Checkpoint",
-    "Conversion",
-    "convert_file",
-    "convert_released",
-    "load_model",
-    "pick_device",
-    "read_checkpoint",
-    "save_model",
-    "write_checkpoint",
-]
+__all__ = ["Checkpoint", "fill", "pick_device", "read_checkpoint", "write_checkpoint"]

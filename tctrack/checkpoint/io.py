@@ -1,4 +1,4 @@
-"""Files of weights: reading without running code, writing without leaving half a file."""
+"""Files of weights, of any network: reading without running code, writing without leaving half a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from tctrack.errors import CheckpointError, OutputError
+from tctrack.errors import CheckpointError, DependencyError, OutputError
 
 
 class Checkpoint(NamedTuple):
@@ -63,6 +63,38 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
             whole.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {error.strerror or error}; choose another file") from None
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give a network the weights of the file ``path``, every one of them.
+
+    Raises:
+        CheckpointError: a weight is missing, unknown, or of another shape.
+    """
+    expected = model.state_dict()
+    for key, value in expected.items():
+        if key not in tensors:
+            raise CheckpointError(f"checkpoint '{path}' lacks the weight '{key}'; it may be of another version")
+        if tensors[key].shape != value.shape:
+            found, wanted = tuple(tensors[key].shape), tuple(value.shape)
+            raise CheckpointError(f"checkpoint '{path}': the shape of '{key}' is {found}, not {wanted}")
+    for key in tensors.keys() - expected.keys():
+        raise CheckpointError(f"checkpoint '{path}' has an unknown weight '{key}'; it may be of another version")
+    model.load_state_dict(tensors)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return a device by name; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        DependencyError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError):  # torch raises any of them, by its build
+        raise DependencyError(f"there is no device '{name}' here; use cpu or auto") from None
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:

@@ -8,12 +8,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 from tctrack.checkpoint.convert import Conversion, convert_released
-from tctrack.checkpoint.io import Checkpoint, read_checkpoint, write_checkpoint
-from tctrack.errors import CheckpointError, ConfigError, DependencyError, suggest
+from tctrack.checkpoint.io import Checkpoint, fill, pick_device, read_checkpoint, write_checkpoint
+from tctrack.errors import CheckpointError, ConfigError, suggest
 from tctrack.models.base import TrackingModel
 from tctrack.models.build import MODELS, build_model
 
@@ -88,20 +85,6 @@ def convert_file(source: str | Path, out: str | Path) -> Conversion:
     return conversion
 
 
-def pick_device(name: str) -> torch.device:
-    """Return a device by name; ``auto`` is CUDA where there is one, else the CPU.
-
-    Raises:
-        DependencyError: the device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError):  # torch raises any of them, by its build
-        raise DependencyError(f"there is no device '{name}' here; use cpu or auto") from None
-
-
 def _restore(path: Path) -> tuple[Conversion, TrackingModel]:
     """Build the network that a file describes and give it the file's weights, every one of them."""
     checkpoint = read_checkpoint(path)
@@ -113,21 +96,3 @@ def _restore(path: Path) -> tuple[Conversion, TrackingModel]:
         raise CheckpointError(f"checkpoint '{path}' describes a network that cannot be built: {error}") from None
     fill(model, tensors, path)
     return conversion, model
-
-
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give a network the weights of the file ``path``, every one of them.
-
-    Raises:
-        CheckpointError: a weight is missing, unknown, or of another shape.
-    """
-    expected = model.state_dict()
-    for key, value in expected.items():
-        if key not in tensors:
-            raise CheckpointError(f"checkpoint '{path}' lacks the weight '{key}'; it may be of another version")
-        if tensors[key].shape != value.shape:
-            found, wanted = tuple(tensors[key].shape), tuple(value.shape)
-            raise CheckpointError(f"checkpoint '{path}': the shape of '{key}' is {found}, not {wanted}")
-    for key in tensors.keys() - expected.keys():
-        raise CheckpointError(f"checkpoint '{path}' has an unknown weight '{key}'; it may be of another version")
-    model.load_state_dict(tensors)

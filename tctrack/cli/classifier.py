@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tctrack.checkpoint.action import Classifier
-    from tctrack.data.action_clips import ClipSpec
-    from tctrack.engine.action import Scores
+    from tctrack.action.checkpoint import Classifier
+    from tctrack.action.clips import ClipSpec
+    from tctrack.action.training import Scores
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +34,9 @@ def load_model(args: argparse.Namespace) -> tuple[Classifier, ClipSpec]:
     """Return the classifier that the arguments name, and what it sees of a video."""
     import json
 
-    from tctrack.checkpoint.action import load_classifier
+    from tctrack.action.checkpoint import load_classifier
+    from tctrack.action.clips import ClipSpec
     from tctrack.config import build, parse_yaml
-    from tctrack.data.action_clips import ClipSpec
     from tctrack.errors import ConfigError
 
     classifier = load_classifier(args.model, args.weights, args.device)

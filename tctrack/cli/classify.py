@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Classify the video."""
-    from tctrack.data.action_lists import read_names
-    from tctrack.engine.action import classify_video
+    from tctrack.action.lists import read_names
+    from tctrack.action.training import classify_video
 
     require_at_least(1, {"--topk": args.topk, "--clips": args.clips})
     classifier, spec = load_model(args)

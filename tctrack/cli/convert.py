@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert the checkpoint."""
-    from tctrack.checkpoint import convert_file
+    from tctrack.checkpoint.load import convert_file
     from tctrack.errors import OutputError
 
     if args.out.suffix != ".safetensors" or args.out.resolve() == args.file.resolve():

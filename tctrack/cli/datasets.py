@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tctrack.errors import DatasetError
 
 if TYPE_CHECKING:
-    from tctrack.data.benchmarks import Benchmark
+    from tctrack.benchmark.catalogue import Benchmark
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from tctrack.data.benchmarks import benchmark_names, describe
+    from tctrack.benchmark.catalogue import benchmark_names, describe
 
     if args.name:
         _describe(describe(args.name), args.root)
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _found(name: str, root: Path) -> str:
-    from tctrack.data.benchmarks import load_benchmark
+    from tctrack.benchmark.catalogue import load_benchmark
 
     try:
         found = load_benchmark(name, root)
@@ -60,7 +60,7 @@ def _found(name: str, root: Path) -> str:
 
 
 def _describe(benchmark: Benchmark, root: Path | None) -> None:
-    from tctrack.data.benchmarks import load_benchmark
+    from tctrack.benchmark.catalogue import load_benchmark
 
     print(f"{benchmark.name}: {benchmark.about}\n{benchmark.size}, {benchmark.source}\n\nLayout:")
     for layout in benchmark.layouts:

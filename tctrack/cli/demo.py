@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     from tqdm import tqdm
 
-    from tctrack.data.synthetic import Assets, SceneConfig, make_scene
-    from tctrack.engine.metrics import score
+    from tctrack.benchmark.metrics import score
     from tctrack.errors import ConfigError, OutputError, require_at_least
+    from tctrack.scenes.synthetic import Assets, SceneConfig, make_scene
     from tctrack.types import TrackResult
     from tctrack.video import BoxSink, Overlay, VideoSink, contact_sheet, draw_box
     from trackers import build_tracker

@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from tctrack.data.benchmarks import load_benchmark
-    from tctrack.engine.evaluation import evaluate, format_table, to_csv, to_json, to_latex
-    from tctrack.engine.results import find_trackers, write_text
+    from tctrack.benchmark.catalogue import load_benchmark
+    from tctrack.benchmark.evaluation import evaluate, format_table, to_csv, to_json, to_latex
+    from tctrack.benchmark.results import find_trackers, write_text
 
     found = load_benchmark(args.dataset, args.root, args.sequences)
     trackers = args.trackers or find_trackers(args.results, found.benchmark.name)
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         if path:
             write_text(path, render(evaluation))
     if args.html:
-        from tctrack.engine.report import render_html
+        from tctrack.benchmark.report import render_html
 
         write_text(args.html, render_html(evaluation, args.results))
     return 0

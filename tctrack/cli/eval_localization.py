@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score the detections."""
-    from tctrack.data.segments import read_annotations, read_results
-    from tctrack.engine.segments import ACTIVITYNET_TIOUS, EPIC_TIOUS, mean_average_precision
+    from tctrack.action.scores import ACTIVITYNET_TIOUS, EPIC_TIOUS, mean_average_precision
+    from tctrack.action.segments import read_annotations, read_results
 
     tious = EPIC_TIOUS if args.annotations.suffix == ".csv" else ACTIVITYNET_TIOUS
     truth = read_annotations(args.annotations, args.subset, args.task)

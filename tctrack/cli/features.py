@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from collections import Counter
 
-    from tctrack.engine.localization import extract_features, write_features
+    from tctrack.action.localization import extract_features, write_features
     from tctrack.errors import DatasetError, OutputError, require_at_least
 
     require_at_least(1, {"--stride": args.stride})

@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the pack."""
-    from tctrack.data.prepare import PrepareOptions, prepare
     from tctrack.errors import ConfigError
+    from tctrack.training.prepare import PrepareOptions, prepare
 
     if args.workers < 0:
         raise ConfigError(f"--workers {args.workers} must be 0 or more")

@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from tctrack.data.benchmarks import load_benchmark
-    from tctrack.engine.plots import TRUTH_COLOUR, bgr, tracker_colour
-    from tctrack.engine.results import find_runs, find_trackers, read_run
+    from tctrack.benchmark.catalogue import load_benchmark
+    from tctrack.benchmark.plots import TRUTH_COLOUR, bgr, tracker_colour
+    from tctrack.benchmark.results import find_runs, find_trackers, read_run
     from tctrack.errors import ConfigError, DatasetError, OutputError
     from tctrack.types import Box
     from tctrack.video import Window, draw_box, open_picture_sink

@@ -14,8 +14,8 @@ from tctrack.config import parse_yaml
 from tctrack.errors import ConfigError, require_at_least
 
 if TYPE_CHECKING:
-    from tctrack.engine.benchmark import Launcher, TrackerFactory
-    from tctrack.engine.latency import OnlineTracker
+    from tctrack.benchmark.latency import OnlineTracker
+    from tctrack.benchmark.run import Launcher, TrackerFactory
     from tctrack.types import Frame, TrackResult
 
 
@@ -114,7 +114,7 @@ def make_launcher(args: argparse.Namespace) -> Launcher:
     Raises:
         ConfigError: there is not at least one thread.
     """
-    from tctrack.engine.benchmark import in_process, in_processes, on_ray
+    from tctrack.benchmark.run import in_process, in_processes, on_ray
 
     require_at_least(1, {"--threads": args.threads})
     if args.launcher == "ray":

@@ -30,7 +30,7 @@ from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_tra
 from tctrack.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tctrack.engine.benchmark import Job, Outcome
+    from tctrack.benchmark.run import Job, Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; 1 means that a tracker failed on a sequence."""
     from tqdm import tqdm
 
-    from tctrack.data.benchmarks import load_benchmark
-    from tctrack.engine.benchmark import failures, plan, run_jobs
-    from tctrack.engine.evaluation import evaluate, format_table
-    from tctrack.engine.results import find_runs
+    from tctrack.benchmark.catalogue import load_benchmark
+    from tctrack.benchmark.evaluation import evaluate, format_table
+    from tctrack.benchmark.results import find_runs
+    from tctrack.benchmark.run import failures, plan, run_jobs
 
     found = load_benchmark(args.dataset, args.root, args.sequences)
     if found.missing and not args.sequences:
@@ -98,8 +98,8 @@ def _missing_line(dataset: str, count: int, missing: tuple[str, ...]) -> str:
 
 def _in_real_time(jobs: list[Job], fps: float, latency: str | None) -> list[Job]:
     """Turn offline jobs into real-time ones, whose results have folders of their own."""
-    from tctrack.engine.benchmark import RealTime
-    from tctrack.engine.results import read_run
+    from tctrack.benchmark.results import read_run
+    from tctrack.benchmark.run import RealTime
 
     suffix = f"@{fps:g}fps"
     seconds: float | None = None

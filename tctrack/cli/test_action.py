@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Test the classifier."""
+    from tctrack.action.training import ListConfig, evaluate_classifier
     from tctrack.config import build
-    from tctrack.engine.action import ListConfig, evaluate_classifier
 
     require_at_least(1, {"--clips": args.clips, "--crops": args.crops})
     require_at_least(0, {"--workers": args.workers})

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train until done."""
     from tctrack.config import build, load_config
-    from tctrack.engine.train import TrainConfig, train
+    from tctrack.training.loop import TrainConfig, train
     from trackers.siamese import build_siamese
 
     weights = train(build(TrainConfig, load_config(args.config, args.overrides)), build_siamese)

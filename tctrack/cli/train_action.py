@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> int:
     """Train, and test where a list for that is named."""
     import logging
 
-    from tctrack.checkpoint.action import load_classifier
+    from tctrack.action.checkpoint import load_classifier
+    from tctrack.action.training import ActionTrainConfig, evaluate_classifier, train_classifier
     from tctrack.config import build, load_config
-    from tctrack.engine.action import ActionTrainConfig, evaluate_classifier, train_classifier
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = build(ActionTrainConfig, load_config(args.config, args.overrides))

@@ -22,10 +22,10 @@ def run(args: argparse.Namespace) -> int:
     """Train and test."""
     import logging
 
+    from tctrack.action.localization import LocalizerConfig, train_localizer
+    from tctrack.action.scores import ACTIVITYNET_TIOUS
     from tctrack.cli.eval_localization import print_table
     from tctrack.config import build, load_config
-    from tctrack.engine.localization import LocalizerConfig, train_localizer
-    from tctrack.engine.segments import ACTIVITYNET_TIOUS
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = build(LocalizerConfig, load_config(args.config, args.overrides))

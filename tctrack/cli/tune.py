@@ -22,7 +22,7 @@ from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_tra
 from tctrack.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tctrack.engine.benchmark import TrackerFactory
+    from tctrack.benchmark.run import TrackerFactory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from tctrack.data.benchmarks import load_benchmark
-    from tctrack.engine.tune import WARNING, load_trials, propose, save_trials, search
+    from tctrack.benchmark.catalogue import load_benchmark
+    from tctrack.benchmark.tune import WARNING, load_trials, propose, save_trials, search
 
     if args.trials < 1:
         raise ConfigError(f"--trials {args.trials} tries nothing; give at least 1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,9 +14,9 @@ from typing import Any, NamedTuple
 import cv2
 
 from tctrack.errors import SourceError
+from tctrack.files import IMAGE_SUFFIXES, natural_key
 from tctrack.types import Frame
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 #: Seconds for a stream to open, to deliver a frame, and to come back after it broke.
 PATIENCE = 10.0
 #: Containers without an index only estimate their length; a file is truncated when it lacks more than this share.
@@ -114,7 +113,10 @@ class FolderSource(Source):
     """The images of a folder, ordered by the numbers in their names."""
 
     def __init__(self, folder: Path, start: int, frames: int | None) -> None:
-        files = sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES), key=_numeric_order)
+        files = sorted(
+            (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES),
+            key=lambda path: natural_key(path.name),
+        )
         if not files:
             raise SourceError(f"{folder}: the folder holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         self.number = start - 1
@@ -242,11 +244,6 @@ class LiveSource(Source):
                     self._arrived.notify()
                 arrived += 1
         capture.release()
-
-
-def _numeric_order(path: Path) -> list[tuple[int, str]]:
-    """Order frame2 before frame10: runs of digits compare as numbers."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _read_image(path: Path) -> Frame:

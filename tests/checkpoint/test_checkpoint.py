@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 import tctrack
-from tctrack.checkpoint import Checkpoint, convert_file, pick_device, read_checkpoint, save_model, write_checkpoint
+from tctrack.checkpoint import Checkpoint, pick_device, read_checkpoint, write_checkpoint
+from tctrack.checkpoint.load import convert_file, save_model
 from tctrack.errors import CheckpointError, DependencyError, OutputError
 from tests.published import NETWORKS, make_weight, published_model, tiny_model
 

@@ -4,8 +4,8 @@ import json
 
 import torch
 
-from tctrack.checkpoint import load_model, read_checkpoint
-from tctrack.checkpoint.load import SHIPPED
+from tctrack.checkpoint import read_checkpoint
+from tctrack.checkpoint.load import SHIPPED, load_model
 
 FILE = SHIPPED / "tctrack-lite.safetensors"
 

@@ -80,7 +80,7 @@ def test_image_folder(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_as_the_model(video: Path, tmp_path: Path) -> None:
-    from tctrack.checkpoint import save_model
+    from tctrack.checkpoint.load import save_model
 
     save_model(tmp_path / "tiny.safetensors", "tctrack", tiny_model("tctrack"))
     options = ("--device", "cpu", "--frames", 4, "--jsonl", tmp_path / "b.jsonl")
@@ -220,7 +220,7 @@ def test_trackers(video: Path, tmp_path: Path, refused: Refusal) -> None:
 
 
 def make_checkpoint(folder: Path) -> Path:
-    from tctrack.checkpoint import save_model
+    from tctrack.checkpoint.load import save_model
 
     save_model(folder / "tiny.safetensors", "tctrack", tiny_model("tctrack"))
     return folder / "tiny.safetensors"
@@ -237,7 +237,7 @@ def test_ranges(options: tuple[object, ...], message: str, video: Path, refused:
 def test_a_stop_keeps_the_results(tmp_path: Path, stop: signal.Signals) -> None:
     """A real interrupt of a real process, in the middle of a long video."""
     video, lines = write_video(tmp_path / "long.mp4", 1000), tmp_path / "b.jsonl"
-    command = [sys.executable, "tools/track.py", video, "--box", BOX, "--model", "mil", "--jsonl", lines]
+    command = [sys.executable, "-m", "tctrack", "track", video, "--box", BOX, "--model", "mil", "--jsonl", lines]
     process = subprocess.Popen(
         list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tctrack.data.painter import ground
 from tctrack.geometry.motion import carry, thumbnail
+from tctrack.scenes.painter import ground
 from tctrack.types import Frame
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tctrack.data.painter import ground
 from tctrack.geometry.decode import Tracking
 from tctrack.models.base import TemporalState, TrackingModel
+from tctrack.scenes.painter import ground
 from tctrack.types import Frame
 from trackers.siamese import PATIENCE, SiameseTracker
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tctrack.data.benchmarks import load_benchmark
-from tctrack.data.sequences import read_boxes
-from tctrack.engine.metrics import score
+from tctrack.benchmark.catalogue import load_benchmark
+from tctrack.benchmark.metrics import score
+from tctrack.benchmark.sequences import read_boxes
 from tctrack.errors import BoxError, DependencyError
 from tests.clips import HEIGHT, WIDTH, square_box, square_frames
 from trackers import Tracker, build_tracker

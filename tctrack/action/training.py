@@ -1,0 +1,299 @@
+"""Training and testing video classifiers."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, DistributedSampler
+from tqdm import tqdm
+
+from tctrack.action import ActionModel, build_action_model
+from tctrack.action.checkpoint import save_classifier
+from tctrack.action.clips import ActionClips, ClipSpec, Sample, video_views
+from tctrack.action.inflate import inflate
+from tctrack.action.lists import Example, read_list
+from tctrack.checkpoint import pick_device, read_checkpoint
+from tctrack.errors import CheckpointError, ConfigError, DatasetError, OutputError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ListConfig:
+    """A list of labelled videos."""
+
+    path: Path
+    """The list file."""
+    kind: Literal["kinetics", "ssv2", "epic"] = "kinetics"
+    root: Path | None = None
+    """Folder of the videos; the list's own unless set."""
+
+
+@dataclass(frozen=True)
+class ActionTrainConfig:
+    """A training run of a video classifier."""
+
+    out: Path
+    """Folder of checkpoints; a run found there is resumed."""
+    model: str
+    """Name of the network."""
+    train: ListConfig
+    test: ListConfig | None = None
+    """The list to test on after training."""
+    num_classes: tuple[int, ...] = (400,)
+    """Classes of every label; Epic-Kitchens has verbs and nouns: [97, 300]."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes, label after label, to be stored with the weights."""
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    image_weights: Path | None = None
+    """Weights of an image network to start from."""
+    dropout: float = 0.5
+    epochs: int = 64
+    batch: int = 8
+    """Clips in a step of one process."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.02
+    """Highest learning rate, for the batches of all processes together."""
+    warmup: float = 8.0
+    """Epochs of linear warm-up; a half cosine to zero follows."""
+    weight_decay: float = 1e-4
+    clip_norm: float = 20.0
+    mixup: float = 0.0
+    """Parameter of mixup's beta distribution; 0 for none."""
+    label_smoothing: float = 0.0
+    test_clips: int = 10
+    test_crops: int = 3
+    device: str = "auto"
+    workers: int = 2
+    seed: int = 0
+
+
+class Scores(NamedTuple):
+    """Share of test videos whose class is among the first one or five; ``skipped`` videos could not be read."""
+
+    top1: dict[str, float]
+    top5: dict[str, float]
+    videos: int
+    skipped: int
+
+
+def train_classifier(config: ActionTrainConfig) -> Path:
+    """Train a classifier, on all processes that torchrun started; return the file of its weights.
+
+    Raises:
+        ConfigError: no such network, or the lists' classes exceed ``num_classes``.
+        DatasetError: a list is missing or malformed, or its videos cannot be read.
+        CheckpointError: the run in ``out`` belongs to another network.
+        OutputError: ``out`` cannot be written.
+    """
+    torch.manual_seed(config.seed)
+    device, rank = _start_processes(config.device)
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to '{config.out}': {error.strerror}; choose another out=") from None
+    examples = read_list(config.train.path, config.train.root, config.train.kind)
+    _check_labels([example.labels for example in examples], config.num_classes)
+    dataset = ActionClips(examples, config.clip, train=True, seed=config.seed)
+    sampler: DistributedSampler[Sample] | None = DistributedSampler(dataset) if dist.is_initialized() else None
+    loader = DataLoader(
+        dataset, config.batch, shuffle=sampler is None, sampler=sampler, num_workers=config.workers, drop_last=True
+    )
+    if not len(loader):
+        raise DatasetError(f"list '{config.train.path}' has fewer videos than batch={config.batch}")
+
+    model = build_action_model(config.model, config.num_classes, dropout=config.dropout)
+    if config.image_weights is not None:
+        inflate(model, read_checkpoint(config.image_weights).tensors)
+    model.to(device)
+    groups = _decay_groups(model, config.weight_decay)
+    optimizer: torch.optim.Optimizer = (
+        torch.optim.AdamW(groups, config.lr)
+        if config.optimizer == "adamw"
+        else torch.optim.SGD(groups, config.lr, momentum=0.9, nesterov=True)
+    )
+    latest = config.out / "latest.pt"
+    first = _restore(latest, model, optimizer, config.model) if latest.is_file() else 0
+    network: nn.Module = nn.parallel.DistributedDataParallel(model) if dist.is_initialized() else model
+
+    for epoch in range(first, config.epochs):
+        dataset.set_epoch(epoch)
+        if sampler is not None:
+            sampler.set_epoch(epoch)
+        torch.manual_seed(config.seed + 1009 * epoch + rank)
+        rng = np.random.default_rng((config.seed, epoch, rank))
+        network.train()
+        total, skipped = 0.0, 0
+        bar = tqdm(loader, desc=f"epoch {epoch + 1}/{config.epochs}", disable=rank > 0, mininterval=2)
+        for step, (views, labels, passed_over) in enumerate(bar):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, epoch + step / len(loader))
+            clips, labels = views[:, 0].to(device), labels.to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss = _loss(network, clips, labels, config, rng)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            total, skipped = total + loss.item(), skipped + int(passed_over.sum())
+            bar.set_postfix(loss=f"{total / (step + 1):.3f}")
+        if rank == 0:
+            _save(latest, {"epoch": epoch + 1, "name": config.model, "model": model.state_dict(),
+                           "optimizer": optimizer.state_dict()})  # fmt: skip
+            log.info("epoch %d: loss %.4f, %d unreadable videos", epoch + 1, total / len(loader), skipped)
+
+    result = config.out / "model.safetensors"
+    if rank == 0:
+        save_classifier(result, config.model, model, clip=dataclasses.asdict(config.clip), classes=config.classes)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return result
+
+
+def learning_rate(config: ActionTrainConfig, epoch: float) -> float:
+    """Return the learning rate at a (fractional) epoch: linear warm-up, then a half cosine to zero."""
+    if epoch < config.warmup:
+        return config.lr * (0.01 + 0.99 * epoch / config.warmup)
+    progress = (epoch - config.warmup) / max(1e-9, config.epochs - config.warmup)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def evaluate_classifier(
+    model: ActionModel, source: ListConfig, spec: ClipSpec, *, clips: int = 10, crops: int = 3, workers: int = 2
+) -> Scores:
+    """Average the probabilities of every video's views and count the right answers.
+
+    A video with two labels, verb and noun, also has an action: right where both are, and ranked by their product.
+
+    Raises:
+        DatasetError: the list is missing or malformed, or none of its videos can be read.
+    """
+    examples = read_list(source.path, source.root, source.kind)
+    _check_labels([example.labels for example in examples], model.num_classes)
+    dataset = ActionClips(examples, spec, train=False, clips=clips, crops=crops)
+    device = next(model.parameters()).device
+    hits: dict[str, list[tuple[bool, bool]]] = {}
+    skipped = 0
+    model.eval()
+    for views, labels, unreadable in tqdm(DataLoader(dataset, None, num_workers=workers), mininterval=2, desc="test"):
+        skipped += int(unreadable)
+        if unreadable:
+            continue
+        probabilities = classify_views(model, views.to(device))
+        for name, scores, label in _tasks(probabilities, labels.tolist()):
+            ranked = scores.topk(min(5, len(scores))).indices.tolist()
+            hits.setdefault(name, []).append((ranked[0] == label, label in ranked))
+    if not hits:
+        raise DatasetError(f"none of the {len(examples)} videos of '{source.path}' can be read")
+    top1, top5 = ({name: float(np.mean([hit[n] for hit in found])) for name, found in hits.items()} for n in (0, 1))
+    return Scores(top1, top5, len(examples) - skipped, skipped)
+
+
+def classify_video(model: ActionModel, path: Path, spec: ClipSpec, *, clips: int = 4) -> list[Tensor]:
+    """Return the probabilities ``(classes,)`` of every label of a video, averaged over clips spread over it.
+
+    Raises:
+        DatasetError: the video cannot be read, or is shorter than a clip.
+    """
+    views = video_views(Example(path, ()), spec, clips=clips)
+    return classify_views(model, views.to(next(model.parameters()).device))
+
+
+def classify_views(model: ActionModel, views: Tensor) -> list[Tensor]:
+    """Return the probabilities ``(classes,)`` of every label, averaged over the views ``(views, 3, T, S, S)``."""
+    with torch.inference_mode():
+        logits = torch.cat([model(view[None]) for view in views])
+    return [part.softmax(1).mean(0) for part in torch.split(logits, list(model.num_classes), 1)]
+
+
+def _tasks(probabilities: Sequence[Tensor], labels: Sequence[int]) -> list[tuple[str, Tensor, int]]:
+    if len(probabilities) == 1:
+        return [("class", probabilities[0], labels[0])]
+    verb, noun = probabilities
+    action = torch.outer(verb, noun).flatten()
+    return [("verb", verb, labels[0]), ("noun", noun, labels[1]), ("action", action, labels[0] * len(noun) + labels[1])]
+
+
+def _loss(
+    network: nn.Module, clips: Tensor, labels: Tensor, config: ActionTrainConfig, rng: np.random.Generator
+) -> Tensor:
+    """Return the mean cross entropy over the labels ``(B, L)``; mixup blends every clip with another of the batch."""
+    share, other = 1.0, labels
+    if config.mixup:
+        share = float(rng.beta(config.mixup, config.mixup))
+        clips, other = share * clips + (1 - share) * clips.flip(0), labels.flip(0)
+    loss = clips.new_zeros(())
+    for n, logits in enumerate(torch.split(network(clips), list(config.num_classes), 1)):
+        for weight, target in ((share, labels[:, n]), (1 - share, other[:, n])):
+            if weight:
+                loss = loss + weight * F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
+    return loss / len(config.num_classes)
+
+
+def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Keep norms and biases free from weight decay."""
+    kernels = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    rest = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
+    return [{"params": kernels, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _check_labels(labels: Sequence[tuple[int, ...]], num_classes: tuple[int, ...]) -> None:
+    if len(labels[0]) != len(num_classes):
+        raise ConfigError(
+            f"the list has {len(labels[0])} labels a video, num_classes={list(num_classes)} says otherwise"
+        )
+    for n, classes in enumerate(num_classes):
+        highest = max(label[n] for label in labels)
+        if highest >= classes:
+            raise ConfigError(f"the list has class {highest}, but num_classes={list(num_classes)} ends before it")
+
+
+def _start_processes(device: str) -> tuple[torch.device, int]:
+    """Join the processes that torchrun started; return this one's device and rank."""
+    if "RANK" not in os.environ:
+        return pick_device(device), 0
+    place = pick_device(device)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    if place.type == "cuda":
+        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(place)
+    return place, dist.get_rank()
+
+
+def _restore(path: Path, model: ActionModel, optimizer: torch.optim.Optimizer, name: str) -> int:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["name"] != name:
+            raise CheckpointError(
+                f"the run in '{path.parent}' trains '{state['name']}', not '{name}'; choose another out="
+            )
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged file can raise almost anything
+        raise CheckpointError(
+            f"cannot resume from '{path}' ({type(error).__name__}); remove it to start over"
+        ) from None
+    return int(state["epoch"])
+
+
+def _save(path: Path, state: dict[str, object]) -> None:
+    temporary = path.with_name(f".{path.name}")
+    try:
+        torch.save(state, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror}; choose another out=") from None

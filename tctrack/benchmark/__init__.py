@@ -1,0 +1,1 @@
+"""Running trackers over benchmarks and judging them."""

@@ -1,0 +1,114 @@
+"""Result files: ``DIR/DATASET/TRACKER/SEQUENCE.txt``, and times in seconds in ``times/SEQUENCE_time.txt`` beside them.
+
+This is the layout of the OTB, pysot and got10k toolkits. A repeated run of a sequence ends in ``_002``, ``_003`` and so
+on. GOT-10k's own layout, ``SEQUENCE/SEQUENCE_001.txt``, is read as well.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tctrack.benchmark.sequences import read_boxes, read_lines
+from tctrack.errors import DatasetError, OutputError
+from tctrack.files import natural_key
+from tctrack.types import FloatArray
+
+
+class Run(NamedTuple):
+    """A tracker's boxes ``(T, 4)`` x, y, w, h on one sequence, and the seconds ``(T,)`` it took for each frame.
+
+    Seconds are 0 for frames that it did not look at, and None where nobody wrote them down.
+    """
+
+    boxes: FloatArray
+    seconds: FloatArray | None
+
+
+def result_path(folder: Path, sequence: str, repeat: int = 1) -> Path:
+    """Return the file of boxes of one run below a tracker's folder."""
+    return folder / f"{sequence}.txt" if repeat == 1 else folder / f"{sequence}_{repeat:03d}.txt"
+
+
+def write_run(path: Path, run: Run) -> None:
+    """Write a run's boxes and times; the boxes appear last and whole, so that a file that is there is complete.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    if run.seconds is not None:
+        times = "".join(f"{value:.9f}\n" for value in run.seconds)
+        write_text(_time_path(path), times)
+    write_text(path, "".join(",".join(f"{value:.4f}" for value in box) + "\n" for box in run.boxes))
+
+
+def read_run(path: Path, frames: int) -> Run:
+    """Read one run of a sequence with so many frames.
+
+    Raises:
+        DatasetError: the file is malformed or has another number of lines.
+    """
+    boxes = read_boxes(path)
+    if len(boxes) != frames:
+        raise DatasetError(f"{path} has {len(boxes)} boxes, but the sequence has {frames} frames")
+    times = _time_path(path)
+    if not times.is_file():
+        return Run(boxes, None)
+    try:
+        return Run(boxes, np.array([float(line.replace(",", " ").split()[0]) for line in read_lines(times)]))
+    except (ValueError, IndexError):
+        raise DatasetError(f"{times} must have one number of seconds a line") from None
+
+
+def find_runs(folder: Path, sequence: str, others: Collection[str] = ()) -> list[Path]:
+    """Return the files of all runs of a sequence below a tracker's folder.
+
+    Among ``others``, the sequences of the same set, one may be called like a repeat: its file is its own.
+    """
+    first = result_path(folder, sequence)
+    pattern = f"{glob.escape(sequence)}_[0-9][0-9][0-9].txt"
+    repeats = [path for path in sorted(folder.glob(pattern)) if path.stem not in others]
+    nested = sorted((folder / sequence).glob(pattern))
+    return [*([first] if first.is_file() else []), *repeats, *nested]
+
+
+def find_trackers(results: Path, dataset: str) -> list[str]:
+    """Return the names of the trackers that have results for a dataset.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    folder = results / dataset
+    names = {
+        path.relative_to(folder).parts[0]
+        for pattern in ("*/*.txt", "*/*/*_001.txt")
+        for path in folder.glob(pattern)
+        if path.parent.name != "errors"
+    }
+    if not names:
+        raise DatasetError(f"no tracker's results in {folder}; expected {folder / 'TRACKER' / 'SEQUENCE.txt'}")
+    return sorted(names, key=natural_key)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, making its folder.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _time_path(path: Path) -> Path:
+    return path.parent / "times" / f"{path.stem}_time.txt"

@@ -1,1 +1,0 @@
-"""Benchmark sequences and training clips."""

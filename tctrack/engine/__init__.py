@@ -1,1 +1,0 @@
-"""Running and judging trackers: metrics, benchmarks, latency, reports, training."""

@@ -1,0 +1,1 @@
+"""Drawn aerial scenes: the demo, training clips, and scenes that test identity."""

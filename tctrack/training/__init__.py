@@ -1,0 +1,1 @@
+"""Training trackers: clips, losses, and one loop for every network."""
