@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tctrack.geometry.decode import Tracking
 from tctrack.models.build import build_model
 from tctrack.models.tctrack import TCTrack, TCTrackConfig
+from tctrack.settings import TrackerSettings
 from tctrack.types import Frame
 
 #: Registered name of each network, and the name of its golden files.
 NETWORKS = {"tctrack": "tctrack", "tctrack++": "tctrack_pp"}
 #: The settings behind the golden boxes, and the first of them.
-GOLDEN_TRACKING = Tracking(penalty_k=0.05, window_influence=0.44, lr=0.3)
+GOLDEN_TRACKING = TrackerSettings(penalty_k=0.05, window_influence=0.44, lr=0.3)
 GOLDEN_BOX = (170, 130, 61, 41)
 
 

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from tctrack.errors import DependencyError
-from tctrack.geometry.boxes import check_box
-from tctrack.geometry.crops import check_frame, context_side, crop_square, mean_colour
-from tctrack.geometry.decode import SearchGrid, Tracking, boxes_from_distances, choose
+from tctrack.geometry.boxes import check_box, context_side
+from tctrack.geometry.crops import check_frame, crop_square, mean_colour
+from tctrack.geometry.decode import SearchGrid, boxes_from_distances, choose
+from tctrack.settings import TrackerSettings
 from tctrack.types import Box, Frame, TrackResult
 
 #: A network as a function of its inputs, which returns the list of its outputs.
@@ -29,8 +30,8 @@ TEMPLATE, SEARCH, STRIDE = 127, 255, 16
 MIN_SIDE = 10
 #: The published settings by the side of the head's maps: v2 has 16 cells, v3 has 15.
 SETTINGS = {
-    16: Tracking(penalty_k=0.150, window_influence=0.490, lr=0.385),
-    15: Tracking(penalty_k=0.138, window_influence=0.455, lr=0.348),
+    16: TrackerSettings(penalty_k=0.150, window_influence=0.490, lr=0.385),
+    15: TrackerSettings(penalty_k=0.138, window_influence=0.455, lr=0.348),
 }
 
 
@@ -50,7 +51,7 @@ class NanoTracker:
     _fill: NDArray[np.uint8]
     _template: NDArray[np.float32] | None
 
-    def __init__(self, backbone: Network, head: Network, tracking: Tracking) -> None:
+    def __init__(self, backbone: Network, head: Network, tracking: TrackerSettings) -> None:
         self._backbone, self._head, self._tracking = backbone, head, tracking
         self.reset()
 

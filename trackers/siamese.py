@@ -15,12 +15,13 @@ from torch import Tensor
 
 from tctrack.checkpoint.load import load_model
 from tctrack.errors import ConfigError
-from tctrack.geometry.boxes import check_box
-from tctrack.geometry.crops import check_frame, context_side, crop_square, crop_subpixel, mean_colour
-from tctrack.geometry.decode import Tracking, choose
-from tctrack.geometry.motion import carry, thumbnail
+from tctrack.geometry.boxes import check_box, context_side
+from tctrack.geometry.camera_motion import follow_camera, thumbnail
+from tctrack.geometry.crops import check_frame, crop_square, crop_subpixel, mean_colour
+from tctrack.geometry.decode import choose
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.ops.fold import fold_batch_norms
+from tctrack.settings import TrackerSettings
 from tctrack.types import Box, Frame, TrackResult
 
 #: No side of an estimate falls below this, in frame pixels.
@@ -64,7 +65,7 @@ class SiameseTracker:
         tracking: its settings; None for the network's own.
     """
 
-    def __init__(self, model: TrackingModel, tracking: Tracking | None = None) -> None:
+    def __init__(self, model: TrackingModel, tracking: TrackerSettings | None = None) -> None:
         self.model = model
         self.tracking = tracking or model.config.tracking
         self._device = next(model.parameters()).device
@@ -158,7 +159,7 @@ class SiameseTracker:
         """
         if small is None or state.thumbnail is None:
             return None, state.centre
-        ground = carry(state.centre, state.thumbnail, small, state.frame_size[0])
+        ground = follow_camera(state.centre, state.thumbnail, small, state.frame_size[0])
         if ground is None:
             return None, state.centre
         expected = (
@@ -195,7 +196,7 @@ def build_siamese(
         model: the network, its name, or a checkpoint.
         weights: its weights, where ``model`` is a name.
         device: where to load it; a network that is given stays where it is.
-        penalty_k: overrides the network's own setting, like the next five; see :class:`Tracking`.
+        penalty_k: overrides the network's own setting, like the next five; see :class:`TrackerSettings`.
         window_influence: likewise.
         lr: likewise.
         motion: likewise.

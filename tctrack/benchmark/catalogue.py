@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """Where one sequence lies below the root, with ``{name}``, ``{folder}`` and ``{group}`` filled in."""
 
     images: str
@@ -68,7 +68,7 @@ class Benchmark:
     about: str
     source: str
     size: str
-    layouts: tuple[Layout, ...]
+    layouts: tuple[FolderLayout, ...]
     attributes: dict[str, str] = field(default_factory=dict)
     """Abbreviation and meaning of each attribute."""
     sequences: dict[str, Entry] = field(default_factory=dict)
@@ -179,7 +179,7 @@ def _fill(benchmark: Benchmark, pattern: str, name: str) -> str:
     return pattern.format(name=name, folder=folder, group=folder.rpartition("-")[0])
 
 
-def _locate(benchmark: Benchmark, base: Path, name: str) -> tuple[Layout, Path, Path] | None:
+def _locate(benchmark: Benchmark, base: Path, name: str) -> tuple[FolderLayout, Path, Path] | None:
     """Return the layout, frames and boxes of a sequence, or None when either is not there."""
     for layout in benchmark.layouts:
         boxes = base / (benchmark.sequences.get(name, Entry()).boxes or _fill(benchmark, layout.boxes, name))
@@ -190,7 +190,9 @@ def _locate(benchmark: Benchmark, base: Path, name: str) -> tuple[Layout, Path, 
     return None
 
 
-def _read(benchmark: Benchmark, base: Path, name: str, layout: Layout, frames: Path, boxes: Path) -> BenchmarkSequence:
+def _read(
+    benchmark: Benchmark, base: Path, name: str, layout: FolderLayout, frames: Path, boxes: Path
+) -> BenchmarkSequence:
     entry = benchmark.sequences.get(name, Entry())
     truth = _read_nfs(boxes) if layout.box_format == "nfs" else read_boxes(boxes)
     source: Path | tuple[Path, ...] = frames

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from tctrack.benchmark.catalogue import Found
-from tctrack.benchmark.metrics import Protocol, Scores, bootstrap_interval, mean_scores, paired_test, score
+from tctrack.benchmark.metrics import BoxScores, Protocol, bootstrap_interval, mean_scores, paired_test, score
 from tctrack.benchmark.results import Run, find_runs, read_run
 from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.errors import DatasetError
 
 #: Key, column title and value of the metrics that every table shows.
-METRICS: dict[str, tuple[str, Callable[[Scores], float]]] = {
+METRICS: dict[str, tuple[str, Callable[[BoxScores], float]]] = {
     "success_auc": ("Success AUC", lambda scores: scores.success_auc),
     "precision_20": ("Precision@20", lambda scores: scores.precision_20),
     "norm_precision_20": ("Norm. precision@0.2", lambda scores: scores.norm_precision_20),
@@ -28,7 +28,7 @@ METRICS: dict[str, tuple[str, Callable[[Scores], float]]] = {
 }
 
 #: GOT-10k's metrics, which are defined under its protocol only.
-GOT10K_METRICS: dict[str, tuple[str, Callable[[Scores], float]]] = {
+GOT10K_METRICS: dict[str, tuple[str, Callable[[BoxScores], float]]] = {
     "ao": ("AO", lambda scores: scores.ao),
     "sr_50": ("SR@0.5", lambda scores: scores.sr(0.5)),
     "sr_75": ("SR@0.75", lambda scores: scores.sr(0.75)),
@@ -40,10 +40,10 @@ class TrackerScores:
     """One tracker's scores on each sequence, and its mean speed in frames a second where times are known."""
 
     name: str
-    sequences: dict[str, Scores]
+    sequences: dict[str, BoxScores]
     fps: float | None
 
-    def mean(self, names: Iterable[str] | None = None) -> Scores:
+    def mean(self, names: Iterable[str] | None = None) -> BoxScores:
         """Average over all or some sequences."""
         return mean_scores(self.sequences[name] for name in (self.sequences if names is None else names))
 
@@ -73,7 +73,7 @@ class Evaluation:
         return f"{self.dataset}, protocol {self.protocol}, {len(self.sequences)} of {self.total} sequences"
 
     @property
-    def metrics(self) -> dict[str, tuple[str, Callable[[Scores], float]]]:
+    def metrics(self) -> dict[str, tuple[str, Callable[[BoxScores], float]]]:
         """The metrics that the protocol defines."""
         return METRICS | (GOT10K_METRICS if self.protocol == "got10k" else {})
 
@@ -165,7 +165,7 @@ def to_json(evaluation: Evaluation) -> str:
     """Return all numbers as JSON."""
     metrics = evaluation.metrics
 
-    def numbers(scores: Scores) -> dict[str, Any]:
+    def numbers(scores: BoxScores) -> dict[str, Any]:
         return {key: _number(value(scores)) for key, (_, value) in metrics.items()}
 
     trackers = {}

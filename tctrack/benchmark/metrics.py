@@ -37,7 +37,7 @@ NORM_DISTANCES = np.arange(51) / 100
 
 
 @dataclass(frozen=True)
-class Scores:
+class BoxScores:
     """How well boxes follow the truth, for one sequence or in the mean over several.
 
     ``success`` ``(21,)``, ``precision`` ``(51,)`` and ``norm_precision`` ``(51,)`` are fractions of frames over
@@ -85,7 +85,7 @@ def score(
     prediction: ArrayLike,
     protocol: Protocol = "otb",
     frame_size: tuple[int, int] | None = None,
-) -> Scores:
+) -> BoxScores:
     """Score predicted boxes against true ones.
 
     Args:
@@ -118,7 +118,7 @@ def score(
         norm_distance = np.where(present, np.linalg.norm(offset / true[:, 2:], axis=1), -1)
     overlap = np.where(present, np.clip(iou(true, found), 0, 1), -1)
     distance = np.where(present, np.linalg.norm(offset, axis=1), -1)
-    return Scores(
+    return BoxScores(
         success=(overlap[:, None] > OVERLAPS).mean(axis=0),
         precision=(distance[:, None] <= DISTANCES).mean(axis=0),
         norm_precision=(norm_distance[:, None] <= NORM_DISTANCES).mean(axis=0),
@@ -126,7 +126,7 @@ def score(
     )
 
 
-def mean_scores(scores: Iterable[Scores]) -> Scores:
+def mean_scores(scores: Iterable[BoxScores]) -> BoxScores:
     """Average the curves of sequences, each with the same weight, and pool their overlaps.
 
     Raises:
@@ -135,7 +135,7 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
     items = list(scores)
     if not items:
         raise DatasetError("no sequence to average")
-    return Scores(
+    return BoxScores(
         success=np.mean([item.success for item in items], axis=0),
         precision=np.mean([item.precision for item in items], axis=0),
         norm_precision=np.mean([item.norm_precision for item in items], axis=0),

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from tctrack.benchmark.latency import Latency, OnlineTracker, track, track_in_real_time
-from tctrack.benchmark.metrics import Scores, score
+from tctrack.benchmark.metrics import BoxScores, score
 from tctrack.benchmark.results import Run, read_run, result_path, write_run, write_text
 from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.errors import ConfigError, DependencyError, OutputError, TrackerError
@@ -59,7 +59,7 @@ class Outcome:
     run: Run | None = None
     error: str = ""
 
-    def scores(self) -> Scores:
+    def scores(self) -> BoxScores:
         """Score the run under the ``otb`` protocol."""
         assert self.run is not None
         return score(self.job.sequence.boxes, self.run.boxes)
@@ -137,7 +137,7 @@ def run_trackers(
 
 def score_trackers(
     factories: dict[str, TrackerFactory], sequences: Sequence[BenchmarkSequence], launch: Launcher
-) -> dict[str, dict[str, Scores]]:
+) -> dict[str, dict[str, BoxScores]]:
     """Score what :func:`run_trackers` finds under the ``otb`` protocol, by tracker and sequence."""
     return {
         tracker: {sequence.name: score(sequence.boxes, found[sequence.name]) for sequence in sequences}

@@ -74,12 +74,12 @@ def make_tracker(name: str, **options: Any) -> OnlineTracker:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # for the user's module: a console script does not look there
     try:
-        return Got10kTracker(getattr(importlib.import_module(module_name), class_name)(**options))
+        return ImportedTracker(getattr(importlib.import_module(module_name), class_name)(**options))
     except Exception as error:  # foreign code: whatever it raises
         raise ConfigError(f"cannot build tracker '{name}': {type(error).__name__}: {error}") from error
 
 
-class Got10kTracker:
+class ImportedTracker:
     """A tracker written for the got10k toolkit: ``init(image, box)`` and ``update(image) -> box`` on RGB PIL images."""
 
     def __init__(self, tracker: Any) -> None:

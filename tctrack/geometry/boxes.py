@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from tctrack.errors import BoxError
 from tctrack.types import Box, FloatArray
 
+#: A number, or an array of them.
+Numbers = TypeVar("Numbers", float, FloatArray)
 #: A target may exceed the frame so many times.
 MAX_SIDES = 10
 
@@ -39,6 +42,13 @@ def has_area(boxes: ArrayLike) -> NDArray[np.bool_]:
     """Tell which boxes ``(…, 4)`` are finite and have an area; the others mean an absent target."""
     values = np.asarray(boxes, np.float64)
     return np.asarray(np.isfinite(values).all(axis=-1) & (values[..., 2:] > 0).all(axis=-1))
+
+
+def context_side(w: Numbers, h: Numbers) -> Numbers:
+    """Return the side of the square that shows a target of ``w × h`` padded by half the mean of its sides all round."""
+    padding = (w + h) / 2
+    area = (w + padding) * (h + padding)
+    return np.sqrt(area) if isinstance(area, np.ndarray) else math.sqrt(area)
 
 
 def check_box(box: Sequence[float], frame_size: tuple[int, int]) -> Box:

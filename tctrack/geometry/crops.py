@@ -31,12 +31,6 @@ def check_frame(frame: Frame, size: tuple[int, int] | None = None) -> tuple[int,
     return found
 
 
-def context_side(w: float, h: float) -> float:
-    """Return the side of the square that shows a target of ``w × h`` with its context, half its perimeter's mean."""
-    context = (w + h) / 2
-    return math.sqrt((w + context) * (h + context))
-
-
 def crop_square(
     frame: Frame, centre: tuple[float, float], side: int, output_side: int, fill: NDArray[np.uint8]
 ) -> Frame:

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tctrack.geometry.boxes import context_side
+from tctrack.settings import TrackerSettings
 from tctrack.types import FloatArray
 
 
@@ -27,27 +29,6 @@ class SearchGrid:
         line = (torch.arange(self.size, device=device) - (self.size - 1) / 2) * self.stride
         y, x = torch.meshgrid(line, line, indexing="ij")
         return torch.stack((x, y), -1).flatten(0, 1)
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """How far a tracker trusts the network against smooth motion (SiamRPN, CVPR 2018, section 4.3)."""
-
-    penalty_k: float
-    """Strength of the penalty on a change of size or shape."""
-    window_influence: float
-    """Weight of the cosine window against the score, 0 to 1."""
-    lr: float
-    """Rate at which the size follows the chosen box, 0 to 1."""
-    subpixel: bool = False
-    """Cut crops exactly about the estimate; the published trackers round them to whole pixels."""
-    motion: float = 0.0
-    """Rate at which the target's velocity over the ground follows, 0 to 1. It is then sought where this velocity and
-    the camera's motion take it; at 0, as published, where it was last seen."""
-    lost: float = 0.0
-    """A target with a lower score is taken for hidden, and is carried on by its motion for a while; 0: never."""
-    found: float = 0.0
-    """Score with which a hidden target comes back."""
 
 
 class Choice(NamedTuple):
@@ -71,32 +52,26 @@ def boxes_from_distances(grid: SearchGrid, near: Tensor, far: Tensor) -> Tensor:
     return torch.cat((grid.offsets(near.device) + (far - near) / 2, near + far), -1)
 
 
-def choose(boxes: FloatArray, scores: FloatArray, size: FloatArray, tracking: Tracking) -> Choice:
+def choose(boxes: FloatArray, scores: FloatArray, size: FloatArray, settings: TrackerSettings) -> Choice:
     """Choose a candidate by score, change of size and shape, and distance from the last position.
 
     Args:
         boxes: candidates ``(…, N, 4)`` of a square map, as :func:`boxes_from_distances` returns them.
         scores: ``(…, N)``.
         size: width and height of the last estimate ``(…, 2)``, in search pixels.
-        tracking: the weights of the three.
+        settings: the weights of the three.
     """
     w, h = boxes[..., 2], boxes[..., 3]
     last_w, last_h = size[..., :1], size[..., 1:]
-    size_change = _change(_padded_size(w, h) / _padded_size(last_w, last_h))
+    size_change = _change(context_side(w, h) / context_side(last_w, last_h))
     shape_change = _change((last_w / (last_h + 1e-5)) / (w / (h + 1e-5)))
-    penalty = np.exp(-(shape_change * size_change - 1) * tracking.penalty_k)
+    penalty = np.exp(-(shape_change * size_change - 1) * settings.penalty_k)
     cosine = np.hanning(round(scores.shape[-1] ** 0.5))
     window = np.outer(cosine, cosine).ravel()
-    penalised = penalty * scores * (1 - tracking.window_influence) + window * tracking.window_influence
+    penalised = penalty * scores * (1 - settings.window_influence) + window * settings.window_influence
     candidate = penalised.argmax(-1)
     return Choice(candidate, np.take_along_axis(penalty, candidate[..., None], -1)[..., 0])
 
 
 def _change(ratio: FloatArray) -> FloatArray:
     return np.maximum(ratio, 1 / (ratio + 1e-5))
-
-
-def _padded_size(w: FloatArray, h: FloatArray) -> FloatArray:
-    padding = (w + h) / 2
-    root: FloatArray = np.sqrt((w + padding) * (h + padding))
-    return root

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from tctrack.geometry.decode import Tracking
+from tctrack.settings import TrackerSettings
 
 
 class TemporalState(NamedTuple):
@@ -33,7 +33,7 @@ class ModelConfig(Protocol):
         """Side of the search crop in pixels, at the template's scale."""
 
     @property
-    def tracking(self) -> Tracking:
+    def tracking(self) -> TrackerSettings:
         """The tracker's settings that suit this network."""
 
 

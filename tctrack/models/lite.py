@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tctrack.geometry.decode import SearchGrid, Tracking, boxes_from_distances
+from tctrack.geometry.decode import SearchGrid, boxes_from_distances
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.models.efficientnet import STRIDE, EfficientNetLite
+from tctrack.settings import TrackerSettings
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class LiteConfig:
     """Refine the map with the memory of earlier frames."""
     tower_depth: int = 3
     """Separable 5×5 convolutions in each head's tower."""
-    tracking: Tracking = Tracking(  # noqa: RUF009
+    tracking: TrackerSettings = TrackerSettings(  # noqa: RUF009
         penalty_k=0.1, window_influence=0.3, lr=0.6, subpixel=True, motion=0.3, lost=0.3, found=0.4
     )
     """The tracker's settings."""

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tctrack.geometry.decode import SearchGrid, Tracking, boxes_from_distances
+from tctrack.geometry.decode import SearchGrid, boxes_from_distances
 from tctrack.models.alexnet import STRIDE, Calibration, TAdaAlexNet
 from tctrack.models.attrans import ATTrans, to_tokens
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.ops.correlation import depthwise_correlation
+from tctrack.settings import TrackerSettings
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TCTrackConfig:
     """How Online-TAdaConv calibrates: by a window of descriptors (TCTrack) or an attended prior (TCTrack++)."""
     head_channels: tuple[int, ...]
     """Channels of the convolutions of the two heads."""
-    tracking: Tracking
+    tracking: TrackerSettings
     """The tracker's settings."""
     template_size: int = 127
     """Side of the template crop in pixels; it shows the target's context once."""

@@ -59,7 +59,7 @@ class Walk(NamedTuple):
         return float(np.abs(direction) @ self.extent)
 
 
-class Layout(NamedTuple):
+class Cast(NamedTuple):
     """What a kind adds to the target's walk."""
 
     lookalikes: list[FloatArray]
@@ -118,7 +118,7 @@ def make_lookalike_scene(
     return LookalikeScene(Scene(ground, actors, place, camera, gain, ground_scale), lookalikes)
 
 
-def _crossing(rng: np.random.Generator, walk: Walk, _: Frame) -> Layout:
+def _crossing(rng: np.random.Generator, walk: Walk, _: Frame) -> Cast:
     length = len(walk.path)
     paths = []
     for share in (0.4, 0.7):
@@ -128,17 +128,17 @@ def _crossing(rng: np.random.Generator, walk: Walk, _: Frame) -> Layout:
         passing = 0.3 * rng.uniform(-1, 1) * walk.size * walk.along
         speed = rng.uniform(2.5, 4) * walk.size / (0.4 * length)
         paths.append(walk.path + (np.arange(length) - meeting)[:, None] * speed * direction + passing)
-    return Layout(paths)
+    return Cast(paths)
 
 
-def _herd(rng: np.random.Generator, walk: Walk, _: Frame) -> Layout:
+def _herd(rng: np.random.Generator, walk: Walk, _: Frame) -> Cast:
     places = np.array([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if (x, y) != (0, 0)])
     chosen = rng.permutation(places)[: rng.integers(5, 9)]
     gaps = rng.uniform(1.2, 1.5, chosen.shape)
-    return Layout([walk.path + offset for offset in chosen * gaps * walk.extent])
+    return Cast([walk.path + offset for offset in chosen * gaps * walk.extent])
 
 
-def _jerk(rng: np.random.Generator, walk: Walk, _: Frame) -> Layout:
+def _jerk(rng: np.random.Generator, walk: Walk, _: Frame) -> Cast:
     length = len(walk.path)
     angle = rng.uniform(0, np.pi)
     side = np.array([np.cos(angle), np.sin(angle)])
@@ -147,10 +147,10 @@ def _jerk(rng: np.random.Generator, walk: Walk, _: Frame) -> Layout:
     for share in (0.3, 0.55, 0.8):
         when = int(length * (share + rng.uniform(-0.05, 0.05)))
         jerks[when] = rng.uniform(0.6, 1) * offsets[int(rng.integers(2))]
-    return Layout([walk.path + offset for offset in offsets], jerks=jerks)
+    return Cast([walk.path + offset for offset in offsets], jerks=jerks)
 
 
-def _occlusion(rng: np.random.Generator, walk: Walk, ground: Frame) -> Layout:
+def _occlusion(rng: np.random.Generator, walk: Walk, ground: Frame) -> Cast:
     length = len(walk.path)
     hidden = int(rng.integers(2, 9))
     start = int(length * rng.uniform(0.4, 0.6))
@@ -161,11 +161,11 @@ def _occlusion(rng: np.random.Generator, walk: Walk, ground: Frame) -> Layout:
     angle = np.arctan2(walk.along[1], walk.along[0])
     cover = _actor(_slab(rng, ground), np.repeat((begin + end)[None] / 2, length, 0), reach, 0.35, angle)
     sides = [1, -1][: rng.integers(1, 3)]
-    return Layout([walk.path + side * distance * walk.across for side in sides], cover)
+    return Cast([walk.path + side * distance * walk.across for side in sides], cover)
 
 
 #: The kinds of scenes, and what lays each out.
-KINDS: dict[str, Callable[[np.random.Generator, Walk, Frame], Layout]] = {
+KINDS: dict[str, Callable[[np.random.Generator, Walk, Frame], Cast]] = {
     "crossing": _crossing,
     "herd": _herd,
     "jerk": _jerk,

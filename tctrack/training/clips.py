@@ -18,7 +18,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from tctrack.errors import DatasetError
-from tctrack.geometry.crops import context_side
+from tctrack.geometry.boxes import context_side
 from tctrack.scenes.synthetic import Assets, SceneConfig, make_scene
 from tctrack.training.disturb import Cover, Disturbance, Twin, smear, tint
 from tctrack.training.packs import CONTEXT, STILL, open_pack

@@ -17,7 +17,7 @@ from tctrack.errors import DatasetError
 from tctrack.files import read_json
 from tctrack.types import FloatArray, Frame
 
-#: Pixels that the side of the target's context spans (:func:`tctrack.geometry.crops.context_side`).
+#: Pixels that the side of the target's context spans (:func:`tctrack.geometry.boxes.context_side`).
 CONTEXT = 127.0
 #: What the names of single images start with.
 STILL = "img_"

@@ -33,8 +33,8 @@ from tqdm import tqdm
 
 from tctrack.errors import ConfigError, DatasetError, OutputError, SourceError, TCTrackError
 from tctrack.files import read_json
-from tctrack.geometry.boxes import has_area
-from tctrack.geometry.crops import context_side, crop_subpixel, mean_colour
+from tctrack.geometry.boxes import context_side, has_area
+from tctrack.geometry.crops import crop_subpixel, mean_colour
 from tctrack.training.packs import CONTEXT, STILL
 from tctrack.training.sets import TRAINING_SETS, Item, Recording, find_items
 from tctrack.types import FloatArray, Frame

@@ -14,7 +14,7 @@ import torch
 
 from tctrack.benchmark.catalogue import load_benchmark
 from tctrack.benchmark.latency import OnlineTracker
-from tctrack.benchmark.metrics import Scores, mean_scores
+from tctrack.benchmark.metrics import BoxScores, mean_scores
 from tctrack.benchmark.run import in_process, score_trackers
 from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.models.base import TrackingModel
@@ -56,7 +56,7 @@ def find_sequences(config: ValidationConfig) -> list[BenchmarkSequence]:
     ]
 
 
-def validate(model: TrackingModel, sequences: Sequence[BenchmarkSequence], build_tracker: TrackerBuilder) -> Scores:
+def validate(model: TrackingModel, sequences: Sequence[BenchmarkSequence], build_tracker: TrackerBuilder) -> BoxScores:
     """Track sequences with a network in evaluation mode; return the mean scores (protocol ``otb``)."""
     factory = functools.partial(build_tracker, model)
     launch = functools.partial(in_process, threads=torch.get_num_threads())

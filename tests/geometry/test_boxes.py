@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shapely.geometry import box as rectangle
 
 from tctrack.errors import BoxError
-from tctrack.geometry.boxes import centre_distance, check_box, has_area, iou
+from tctrack.geometry.boxes import centre_distance, check_box, context_side, has_area, iou
 
 numbers = st.floats(-100, 100)
 sides = st.floats(0.1, 100)
@@ -63,3 +63,10 @@ def test_other_boxes_are_refused(box: Any, message: str) -> None:
 def test_only_finite_boxes_with_an_area_are_targets() -> None:
     boxes = [(-5, 3, 1, 2), (0, 0, 0, 2), (0, 0, 2, -1), (math.nan, 0, 1, 1), (0, 0, math.inf, 1)]
     assert has_area(boxes).tolist() == [True, False, False, False, False]
+
+
+def test_the_context_of_numbers_and_of_arrays() -> None:
+    assert context_side(30, 30) == pytest.approx(60)
+    assert context_side(61, 41) == pytest.approx(np.sqrt((61 + 51) * (41 + 51)))
+    sides = context_side(np.array([30.0, 61.0]), np.array([30.0, 41.0]))
+    assert sides.tolist() == [context_side(30.0, 30.0), context_side(61.0, 41.0)]

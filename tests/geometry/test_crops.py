@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tctrack.geometry.crops import context_side, crop_square, crop_subpixel, mean_colour
+from tctrack.geometry.crops import crop_square, crop_subpixel, mean_colour
 from tctrack.types import Frame
 
 
@@ -67,8 +67,3 @@ def test_the_mean_is_truncated() -> None:
     frame = np.zeros((1, 2, 3), np.uint8)
     frame[0, 1] = (1, 3, 5)
     assert mean_colour(frame).tolist() == [0, 1, 2]
-
-
-def test_context() -> None:
-    assert context_side(30, 30) == pytest.approx(60)
-    assert context_side(61, 41) == pytest.approx(np.sqrt((61 + 51) * (41 + 51)))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tctrack.geometry.decode import SearchGrid, Tracking, boxes_from_distances, choose
+from tctrack.geometry.decode import SearchGrid, boxes_from_distances, choose
+from tctrack.settings import TrackerSettings
 
-FREE = Tracking(penalty_k=0, window_influence=0, lr=1)
+FREE = TrackerSettings(penalty_k=0, window_influence=0, lr=1)
 
 
 def make_boxes(side: int = 3) -> np.ndarray:
@@ -41,7 +42,7 @@ def test_a_change_of_size_is_penalised() -> None:
     boxes = make_boxes()
     boxes[2, 2:] *= 2
     scores = np.array([0, 0, 0.9, 0, 0, 0, 0, 0, 0.8])
-    tracking = Tracking(penalty_k=0.5, window_influence=0, lr=1)
+    tracking = TrackerSettings(penalty_k=0.5, window_influence=0, lr=1)
     choice = choose(boxes, scores, np.array([40.0, 20.0]), tracking)
     assert choice.candidate == 8
     # Twice the size at the same shape: exp(-(2 · 1 - 1) · 0.5).
@@ -51,7 +52,7 @@ def test_a_change_of_size_is_penalised() -> None:
 
 def test_the_window_prefers_the_last_position() -> None:
     scores = np.array([0, 0, 0.9, 0, 0.8, 0, 0, 0, 0])
-    tracking = Tracking(penalty_k=0, window_influence=0.4, lr=1)
+    tracking = TrackerSettings(penalty_k=0, window_influence=0.4, lr=1)
     assert choose(make_boxes(), scores, np.array([40.0, 20.0]), tracking).candidate == 4
 
 
@@ -59,7 +60,7 @@ def test_targets_in_a_batch_are_chosen_alone() -> None:
     generator = np.random.default_rng(0)
     boxes, scores = generator.uniform(5, 50, (4, 25, 4)), generator.uniform(0, 1, (4, 25))
     size = generator.uniform(5, 50, (4, 2))
-    tracking = Tracking(penalty_k=0.1, window_influence=0.3, lr=1)
+    tracking = TrackerSettings(penalty_k=0.1, window_influence=0.3, lr=1)
     together = choose(boxes, scores, size, tracking)
     alone = [choose(boxes[i], scores[i], size[i], tracking) for i in range(4)]
     assert together.candidate.tolist() == [choice.candidate for choice in alone]

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tctrack.geometry.decode import Tracking
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.scenes.painter import ground
+from tctrack.settings import TrackerSettings
 from tctrack.types import Frame
 from trackers.siamese import PATIENCE, SiameseTracker
 
 
 @dataclass(frozen=True)
 class SpotConfig:
-    tracking: Tracking
+    tracking: TrackerSettings
     template_size: int = 64
     search_size: int = 128
 
@@ -27,7 +27,7 @@ class SpotConfig:
 class SpotNetwork(TrackingModel):
     """Finds the white square in the search crop; its score is low where there is none."""
 
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(self, tracking: TrackerSettings) -> None:
         super().__init__()
         self.config: SpotConfig = SpotConfig(tracking)
         self.device = nn.Parameter(torch.zeros(()))
@@ -60,15 +60,15 @@ def _frame(x: float, y: float, camera: int = 0, hidden: bool = False) -> Frame:
     return frame
 
 
-def _follow(tracking: Tracking, frames: list[Frame], first: tuple[float, float]) -> list[tuple[float, float]]:
+def _follow(tracking: TrackerSettings, frames: list[Frame], first: tuple[float, float]) -> list[tuple[float, float]]:
     tracker = SiameseTracker(SpotNetwork(tracking), tracking)
     tracker.init(frames[0], (*first, SIDE, SIDE))
     return [tracker.update(frame).box[:2] for frame in frames[1:]]
 
 
-def _tracking(**changes: float) -> Tracking:
+def _tracking(**changes: float) -> TrackerSettings:
     settings = {"penalty_k": 0.0, "window_influence": 0.0, "lr": 0.0, "motion": 0.5, "lost": 0.25, "found": 0.35}
-    return Tracking(**{**settings, **changes}, subpixel=True)
+    return TrackerSettings(**{**settings, **changes}, subpixel=True)
 
 
 def test_a_hidden_target_is_carried_on_and_found_again() -> None:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from tctrack.cli import main
 from tctrack.errors import DatasetError
-from tctrack.geometry.crops import context_side
+from tctrack.geometry.boxes import context_side
 from tctrack.training.clips import ClipConfig, ClipDataset, CropPack
 from tctrack.training.packs import CONTEXT, open_pack
 from tctrack.training.sets import TRAINING_SETS, find_items

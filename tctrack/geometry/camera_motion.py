@@ -21,7 +21,7 @@ def thumbnail(frame: Frame) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_BGR2GRAY), np.uint8)
 
 
-def carry(
+def follow_camera(
     point: tuple[float, float], before: NDArray[np.uint8], after: NDArray[np.uint8], width: int
 ) -> tuple[float, float] | None:
     """Return where a point of the ground lies after the camera moved, or None where that is not to be seen.
