@@ -15,7 +15,7 @@ import numpy as np
 
 from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.geometry.boxes import iou
-from tctrack.scenes.lookalikes import KINDS, LookalikeScene, make_lookalike_scene
+from tctrack.scenes.lookalikes import AFTER, BEFORE, KINDS, TURN, LookalikeScene, make_exit_scene, make_lookalike_scene
 from tctrack.scenes.synthetic import Assets
 from tctrack.types import FloatArray, Frame
 
@@ -70,13 +70,21 @@ class SceneSequence(BenchmarkSequence):
 
     def frames(self) -> Iterator[Frame]:
         """Draw the frames, one at a time."""
-        scene = _make(self.kind, self.seed).scene
+        scene = _make(self.kind, self.seed, len(self)).scene
         return (scene.render(t, SCENE_SIZE) for t in range(len(self)))
 
 
 def generate_scenes(per_kind: int, seed: int = 0) -> list[SceneSequence]:
     """Generate so many scenes of every kind, at most 1,000; the same for the same seed, and others for another."""
     return [_sequence(kind, 1000 * seed + number) for kind in KINDS for number in range(per_kind)]
+
+
+def generate_exits(count: int, away: int, seed: int = 0) -> list[SceneSequence]:
+    """Generate so many scenes, at most 1,000, whose targets leave the picture for about ``away`` frames.
+
+    Their boxes are NaN where less than a fifth of the target is in the picture.
+    """
+    return [_sequence("exit", 1000 * seed + number, BEFORE + away + TURN + AFTER) for number in range(count)]
 
 
 def count_jumps(found: FloatArray, target: FloatArray, lookalikes: FloatArray) -> Identity:
@@ -156,15 +164,28 @@ def _centre(boxes: FloatArray) -> FloatArray:
     return boxes[..., :2] + boxes[..., 2:] / 2
 
 
-def _sequence(kind: str, seed: int) -> SceneSequence:
-    scene, lookalikes = _make(kind, seed)
+def _sequence(kind: str, seed: int, length: int = SCENE_FRAMES) -> SceneSequence:
+    scene, lookalikes = _make(kind, seed, length)
     boxes = np.array([[scene.box(t, index) for index in (scene.target, *lookalikes)] for t in range(len(scene))])
-    return SceneSequence(f"{kind}_{seed}", boxes[:, 0], kind=kind, seed=seed, lookalikes=boxes[:, 1:])
+    target = boxes[:, 0]
+    if kind == "exit":
+        target[_share_inside(target, SCENE_SIZE) < 0.2] = np.nan
+    return SceneSequence(f"{kind}_{seed}", target, kind=kind, seed=seed, lookalikes=boxes[:, 1:])
 
 
-def _make(kind: str, seed: int) -> LookalikeScene:
+def _make(kind: str, seed: int, length: int) -> LookalikeScene:
+    if kind == "exit":
+        rng = np.random.default_rng((len(KINDS), seed))
+        return make_exit_scene(rng, _assets(), length - BEFORE - TURN - AFTER, SCENE_SIZE)
     rng = np.random.default_rng((list(KINDS).index(kind), seed))
-    return make_lookalike_scene(rng, _assets(), kind, SCENE_FRAMES, SCENE_SIZE)
+    return make_lookalike_scene(rng, _assets(), kind, length, SCENE_SIZE)
+
+
+def _share_inside(boxes: FloatArray, size: tuple[int, int]) -> FloatArray:
+    """Return the shares of boxes ``(T, 4)`` that lie in a picture of (width, height)."""
+    sides = np.minimum(boxes[:, :2] + boxes[:, 2:], size) - np.maximum(boxes[:, :2], 0)
+    share: FloatArray = sides.clip(0).prod(1) / boxes[:, 2:].prod(1)
+    return share
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,6 +110,30 @@ def four_starts(sequence: BenchmarkSequence) -> list[BenchmarkSequence]:
         Excerpt(f"{sequence.name} from 1/3", boxes[third:], *given, third),
         Excerpt(f"{sequence.name} from 2/3, backward", boxes[two_thirds::-1], *given, two_thirds, True),
     ]
+
+
+def read_tracks(path: Path) -> list[BenchmarkSequence]:
+    """Read the tracks of a ``tracks.json``: ``{"VIDEO/ID": [[image, x, y, w, h], …]}``, images beside the file.
+
+    Sequences are named ``VIDEO_ID``; tracks of one video share its images, each with those that show it.
+
+    Raises:
+        DatasetError: the file cannot be read, or is not like that.
+    """
+    try:
+        tracks = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            BenchmarkSequence(
+                name.replace("/", "_"),
+                np.array([row[1:5] for row in rows], np.float64).reshape(len(rows), 4),
+                tuple(path.parent / row[0] for row in rows),
+            )
+            for name, rows in tracks.items()
+        ]
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, TypeError, AttributeError, IndexError):
+        raise DatasetError(f'{path} is not {{"VIDEO/ID": [[image, x, y, w, h], …]}}; mend or rebuild it') from None
 
 
 def list_images(folder: Path, first: int | None = None, last: int | None = None) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""Scenes in which a target can be taken for its like: four kinds, seeded, every box exact.
+"""Scenes in which a target can be taken for its like or leaves the picture, seeded, every box exact.
 
 They are for measuring (:mod:`tctrack.benchmark.identity`). Look-alikes differ from the target by a shade;
 what tells them apart is where they come from.
@@ -22,6 +22,8 @@ TARGET_SIZE = (24.0, 40.0)
 SPEED = (0.06, 0.12)
 #: Part of the way to the target that the camera makes up in a frame.
 PULL = 0.08
+#: Frames of an exit scene before the camera turns away, that it takes to turn, and after it has turned back.
+BEFORE, TURN, AFTER = 40, 8, 60
 
 
 class LookalikeScene(NamedTuple):
@@ -68,6 +70,8 @@ class Cast(NamedTuple):
     """What hides the target for a while."""
     jerks: FloatArray | None = None
     """Sudden displacements of the camera over the ground, ``(T, 2)``, mostly 0."""
+    view: FloatArray | None = None
+    """Where the camera looks, from where it would, on the ground ``(T, 2)``."""
 
 
 def make_lookalike_scene(
@@ -90,6 +94,34 @@ def make_lookalike_scene(
     """
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of scene '{kind}'{suggest(kind, KINDS)}")
+    return _make_scene(rng, assets, KINDS[kind], length, frame_size)
+
+
+def make_exit_scene(rng: np.random.Generator, assets: Assets, away: int, frame_size: tuple[int, int]) -> LookalikeScene:
+    """Draw a scene whose target leaves the picture for about ``away`` frames, and comes back elsewhere in it.
+
+    The camera turns to a look-alike, and back. ``frame_size`` is (width, height).
+    """
+
+    def exit_from_picture(rng: np.random.Generator, walk: Walk, _: Frame) -> Cast:
+        angle = rng.uniform(0, 2 * np.pi)
+        aside = (0.7 * np.hypot(*frame_size) + 2 * walk.size) * np.array([np.cos(angle), np.sin(angle)])
+        times, pause = np.arange(len(walk.path)), away + TURN // 2
+        leaving, back = (np.clip((times - start) / TURN, 0, 1)[:, None] for start in (BEFORE, BEFORE + pause))
+        view = leaving * aside + back * (0.2 * rng.uniform(-1, 1, 2) * frame_size - aside)
+        stranger = walk.path[[BEFORE + TURN + away // 2]] + aside
+        return Cast([np.repeat(stranger, len(walk.path), 0)], view=view)
+
+    return _make_scene(rng, assets, exit_from_picture, BEFORE + away + TURN + AFTER, frame_size)
+
+
+def _make_scene(
+    rng: np.random.Generator,
+    assets: Assets,
+    kind: Callable[[np.random.Generator, Walk, Frame], Cast],
+    length: int,
+    frame_size: tuple[int, int],
+) -> LookalikeScene:
     ground = assets.grounds[int(rng.integers(len(assets.grounds)))]
     sprite = assets.sprites[int(rng.integers(len(assets.sprites)))]
     ground_scale = 1.5 * frame_size[0] / ground.shape[1]
@@ -101,7 +133,7 @@ def make_lookalike_scene(
     extent = np.array(sprite.shape[1::-1]) * size / np.sqrt(sprite.shape[0] * sprite.shape[1])
     walk = Walk(line + _sway(rng, length, 0.2 * size), extent, size, step)
 
-    layout = KINDS[kind](rng, walk, ground)
+    layout = kind(rng, walk, ground)
     shadow = float(rng.choice([0.0, 0.35]))
     target = _actor(sprite, walk.path, extent, shadow)
     twins = [
@@ -113,7 +145,7 @@ def make_lookalike_scene(
     lookalikes = tuple(index for index in range(len(actors)) if index != place)
     if layout.cover is not None:
         actors.append(layout.cover)
-    camera = _camera(rng, walk, frame_size, layout.jerks)
+    camera = _camera(rng, walk, frame_size, layout)
     gain = np.repeat(rng.uniform(0.85, 1.1, (1, 1)) * rng.uniform(0.96, 1.04, (1, 3)), length, 0)
     return LookalikeScene(Scene(ground, actors, place, camera, gain, ground_scale), lookalikes)
 
@@ -198,14 +230,16 @@ def _sway(rng: np.random.Generator, length: int, amplitude: float) -> FloatArray
     return sway
 
 
-def _camera(rng: np.random.Generator, walk: Walk, frame_size: tuple[int, int], jerks: FloatArray | None) -> FloatArray:
+def _camera(rng: np.random.Generator, walk: Walk, frame_size: tuple[int, int], layout: Cast) -> FloatArray:
     """Return maps ground → image ``(T, 2, 3)`` of a camera that lags behind the target, sways and slowly zooms."""
     length = len(walk.path)
     focus = walk.path.copy()
     for t in range(1, length):
         focus[t] = focus[t - 1] + PULL * (walk.path[t] - focus[t - 1])
-        if jerks is not None:
-            focus[t] += jerks[t]
+        if layout.jerks is not None:
+            focus[t] += layout.jerks[t]
+    if layout.view is not None:
+        focus += layout.view
     zoom = np.exp(_sway(rng, length, 0.08)[:, 0])
     linear = zoom[:, None, None] * np.eye(2)
     shake = _sway(rng, length, 0.3 * walk.size) + rng.normal(0, 0.01 * walk.size, (length, 2))

@@ -18,6 +18,7 @@ from tctrack.benchmark.identity import (
     Summary,
     count_jumps,
     count_losses,
+    generate_exits,
     generate_scenes,
     identify,
     summarize,
@@ -122,6 +123,14 @@ def test_scenes_are_the_same_for_the_same_seed_and_cross_processes() -> None:
         np.testing.assert_array_equal(frame, next(other.frames()))
         assert frame.shape == (SCENE_SIZE[1], SCENE_SIZE[0], 3)
     assert len(list(first[0].frames())) == len(first[0]) == SCENE_FRAMES
+
+
+def test_a_target_that_leaves_has_no_box() -> None:
+    (scene,) = generate_exits(1, away=20, seed=2)
+    absent = np.isnan(scene.boxes).all(1)
+    assert 14 <= absent.sum() <= 28
+    assert not absent[[0, -1]].any()
+    assert len(list(scene.frames())) == len(scene)
 
 
 def test_scenes_and_recordings_are_measured_by_their_own_rule() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tctrack.errors import ConfigError
 from tctrack.geometry.boxes import iou
-from tctrack.scenes.lookalikes import KINDS, TARGET_SIZE, LookalikeScene, make_lookalike_scene
+from tctrack.scenes.lookalikes import KINDS, TARGET_SIZE, LookalikeScene, make_exit_scene, make_lookalike_scene
 from tctrack.scenes.synthetic import Assets, Scene, Sprite
 from tctrack.types import FloatArray
 
@@ -133,3 +133,15 @@ def test_an_occlusion_hides_the_target_but_not_its_likes(assets: Assets) -> None
 def test_unknown_kinds_are_explained(assets: Assets) -> None:
     with pytest.raises(ConfigError, match="unknown kind of scene 'heard'; did you mean 'herd'"):
         make(assets, "heard", 0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_target_leaves_the_picture_and_comes_back(assets: Assets, seed: int) -> None:
+    made = make_exit_scene(np.random.default_rng(seed), assets, 50, SIZE)
+    target, stranger = (boxes(made.scene, index) for index in (made.scene.target, made.lookalikes[0]))
+    seen = ((target[:, :2] < SIZE) & (target[:, :2] + target[:, 2:] > 0)).all(1)
+    assert seen[[0, -1]].all()
+    assert 42 <= (~seen).sum() <= 58
+    assert np.count_nonzero(np.diff(seen)) == 2
+    middle = stranger[len(seen) // 2 - 10]
+    assert ((middle[:2] > 0) & (middle[:2] + middle[2:] < SIZE)).all()
