@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tctrack.errors import ConfigError, DependencyError
+from tctrack.models.build import MODELS
 from tctrack.registry import Registry
 from trackers.base import Tracker
 
@@ -50,7 +51,7 @@ def _register(name: str, module: str, factory: str, **preset: Any) -> None:
         return tracker
 
 
-for _model in ("tctrack-lite", "tctrack", "tctrack++"):
+for _model in MODELS:
     _register(_model, "trackers.siamese", "build_siamese", model=_model)
 for _kind in ("mil", "nano", "csrt", "kcf"):
     _register(_kind, "trackers.opencv", f"build_{_kind}")

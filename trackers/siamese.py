@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tctrack.checkpoint.load import load_model
-from tctrack.errors import ConfigError
+from tctrack.config import build
 from tctrack.geometry.boxes import check_box, context_side
 from tctrack.geometry.camera_motion import follow_camera, thumbnail
 from tctrack.geometry.crops import check_frame, crop_square, crop_subpixel, mean_colour
@@ -180,15 +179,7 @@ class SiameseTracker:
 
 
 def build_siamese(
-    model: str | Path | TrackingModel,
-    weights: str | Path | None = None,
-    device: str = "auto",
-    penalty_k: float | None = None,
-    window_influence: float | None = None,
-    lr: float | None = None,
-    motion: float | None = None,
-    lost: float | None = None,
-    found: float | None = None,
+    model: str | Path | TrackingModel, weights: str | Path | None = None, device: str = "auto", **overrides: Any
 ) -> SiameseTracker:
     """Build the tracker of a network, or of a network's name or checkpoint (see :func:`tctrack.load_model`).
 
@@ -196,26 +187,14 @@ def build_siamese(
         model: the network, its name, or a checkpoint.
         weights: its weights, where ``model`` is a name.
         device: where to load it; a network that is given stays where it is.
-        penalty_k: overrides the network's own setting, like the next five; see :class:`TrackerSettings`.
-        window_influence: likewise.
-        lr: likewise.
-        motion: likewise.
-        lost: likewise.
-        found: likewise.
+        overrides: fields of :class:`tctrack.settings.TrackerSettings` that replace the network's own.
 
     Raises:
-        ConfigError: a setting is no number.
+        ConfigError: an override is no such field, or has not its type.
     """
     network = model if isinstance(model, TrackingModel) else fold_batch_norms(load_model(model, weights, device))
-    given = {
-        "penalty_k": penalty_k, "window_influence": window_influence, "lr": lr,
-        "motion": motion, "lost": lost, "found": found,
-    }  # fmt: skip
-    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    for name, value in overrides.items():
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ConfigError(f"{name}={value} must be a number")
-    return SiameseTracker(network, dataclasses.replace(network.config.tracking, **overrides))
+    settings = build(TrackerSettings, {**dataclasses.asdict(network.config.tracking), **overrides})
+    return SiameseTracker(network, settings)
 
 
 def _clip(value: float, low: float, high: float) -> float:

@@ -15,6 +15,8 @@ class TemporalState(NamedTuple):
 
     template: Tensor
     """Features of the templates."""
+    extent: Tensor
+    """Width and height of the targets at the start ``(B, 2)``, in template pixels."""
     caches: tuple[Tensor, ...]
     """Context of each Online-TAdaConv, batch first."""
     memory: Tensor
@@ -49,8 +51,7 @@ class TrackingModel(nn.Module, ABC):
     def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
         """Begin streams: templates ``(B, 3, Z, Z)`` and first search crops ``(B, 3, X, X)``.
 
-        ``extent`` ``(B, 2)`` is the targets' width and height in template pixels, for networks that make use of it;
-        without it they take half the template.
+        ``extent`` ``(B, 2)`` is the targets' width and height in template pixels; half the template by default.
         """
 
     @abstractmethod
@@ -72,3 +73,7 @@ class TrackingModel(nn.Module, ABC):
             boxes ``(B, N, 4)``: x, y of the centre from the crop's centre, width, height, in search pixels;
             scores ``(B, N)``.
         """
+
+    def _extent(self, template: Tensor, extent: Tensor | None) -> Tensor:
+        """Return the targets' width and height ``(B, 2)`` in template pixels, half the template where not given."""
+        return template.new_full((len(template), 2), self.config.template_size / 2) if extent is None else extent

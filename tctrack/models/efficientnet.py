@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tctrack.ops.fold import fold_batch_norms
 from tctrack.ops.online_tadaconv import WindowTAdaConv2d
 
 
@@ -40,20 +41,6 @@ STRIDE = 16
 BN_EPS = 1e-3
 
 
-class PointwiseConv2d(nn.Conv2d):
-    """A 1×1 convolution; without gradients a matrix product, the faster form for single frames on a CPU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve ``(B, C, H, W)``."""
-        if torch.is_grad_enabled():
-            return super().forward(x)
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
-
-
-def _relu6(x: Tensor) -> Tensor:
-    return F.relu6(x, inplace=not torch.is_grad_enabled())  # a new map would cost more than to fill it
-
-
 class InvertedResidual(nn.Module):
     """1×1 expansion, depthwise convolution, linear 1×1 projection; a shortcut where the shape allows it.
 
@@ -64,7 +51,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         wide = in_channels * spec.expansion
         margin = spec.kernel_size // 2
-        self.expand = PointwiseConv2d(in_channels, wide, 1, bias=False) if spec.expansion > 1 else None
+        self.expand = nn.Conv2d(in_channels, wide, 1, bias=False) if spec.expansion > 1 else None
         self.expand_bn: nn.Module | None = nn.BatchNorm2d(wide, BN_EPS) if spec.expansion > 1 else None
         self.crop_padding = centre and spec.stride == 2
         padding = 0 if self.crop_padding else margin
@@ -79,7 +66,7 @@ class InvertedResidual(nn.Module):
             )  # fmt: skip
         self.margin = margin
         self.depthwise_bn = nn.BatchNorm2d(wide, BN_EPS)
-        self.project = PointwiseConv2d(wide, spec.channels, 1, bias=False)
+        self.project = nn.Conv2d(wide, spec.channels, 1, bias=False)
         self.project_bn = nn.BatchNorm2d(spec.channels, BN_EPS)
         self.shortcut = spec.stride == 1 and in_channels == spec.channels
 
@@ -88,7 +75,7 @@ class InvertedResidual(nn.Module):
         frames = clip.flatten(0, 1)
         x = frames
         if self.expand is not None and self.expand_bn is not None:
-            x = _relu6(self.expand_bn(self.expand(x)))
+            x = F.relu6(self.expand_bn(self.expand(x)))
         if self.crop_padding:
             x = F.pad(x, (self.margin - 1, self.margin, self.margin - 1, self.margin))
         if isinstance(self.depthwise, WindowTAdaConv2d):
@@ -96,7 +83,7 @@ class InvertedResidual(nn.Module):
             x = adapted.flatten(0, 1)
         else:
             x = self.depthwise(x)
-        x = self.project_bn(self.project(_relu6(self.depthwise_bn(x))))
+        x = self.project_bn(self.project(F.relu6(self.depthwise_bn(x))))
         if self.shortcut:
             x = x + frames
         return x.reshape(*clip.shape[:2], *x.shape[1:]), cache
@@ -126,6 +113,7 @@ class EfficientNetLite(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         #: Number of blocks below, which see no temporal context.
         self.split = min(adaptive_blocks, default=len(BLOCKS))
+        self._frozen: tuple[EfficientNetLite, ...] = ()  # a tuple, so that its weights are no part of this network's
 
     def run(self, clip: Tensor, caches: Sequence[Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Map frames ``(B, T, 3, H, W)`` that follow ``caches`` (None: a new stream) to ``(B, T, 112, H/16, W/16)``.
@@ -133,28 +121,52 @@ class EfficientNetLite(nn.Module):
         Returns:
             the features and the caches of the adaptive blocks, ``(B, C, 2, 1, 1)`` each.
         """
-        x = self.low(clip.flatten(0, 1))
+        low = self._frozen[0] if self._frozen else self
+        x = low._low(clip.flatten(0, 1))
         x = x.reshape(*clip.shape[:2], *x.shape[1:])
         remaining = iter(caches) if caches is not None else None
         updated = []
-        for block in self._blocks(slice(self.split, None)):
+        for block in self._blocks(self.split):
             given = next(remaining) if remaining is not None and block.adaptive else None
             x, cache = block.run(x, given)
             if cache is not None:
                 updated.append(cache)
         return x, tuple(updated)
 
-    def low(self, frames: Tensor) -> Tensor:
+    def pretrained(self, first: int) -> Iterator[nn.Parameter]:
+        """Yield the ImageNet weights that learn from block ``first`` on: the pointwise convolutions.
+
+        The depthwise kernels stay, since their calibration adapts them frame by frame, and so do the batch norms.
+        """
+        for block in self._blocks(first):
+            for layer in (block.expand, block.project):
+                yield from layer.parameters() if layer is not None else ()
+
+    def calibrations(self) -> Iterator[nn.Parameter]:
+        """Yield the weights that calibrate the depthwise kernels, which are new and always learn."""
+        for block in self._blocks(0):
+            if isinstance(block.depthwise, WindowTAdaConv2d):
+                yield from block.depthwise.temporalconv.parameters()
+
+    def freeze_below(self, first: int, dtype: torch.dtype) -> None:
+        """Run the stem and the plain blocks below block ``first`` in ``dtype``, without gradients and batch norms.
+
+        They run as a copy, made of the weights as they are now; the state dict stays as it is.
+        """
+        self.split = min(self.split, first)
+        self._frozen = (fold_batch_norms(self).requires_grad_(False).to(dtype),)
+
+    def _low(self, frames: Tensor) -> Tensor:
         """Map frames ``(N, 3, H, W)`` by the stem and the first :attr:`split` blocks."""
-        x = (frames.flip(1) - 127.0) / 128.0
+        x = (frames.to(self.stem.weight.dtype).flip(1) - 127.0) / 128.0
         x = x.contiguous(memory_format=torch.channels_last)  # in bfloat16 on a CPU several times as fast
-        x = _relu6(self.stem_bn(self.stem(x)))
-        for block in self._blocks(slice(self.split)):
+        x = F.relu6(self.stem_bn(self.stem(x)))
+        for block in self._blocks(0, self.split):
             x = block.run(x[:, None], None)[0][:, 0]
         return x
 
-    def _blocks(self, part: slice) -> list[InvertedResidual]:
-        return cast("list[InvertedResidual]", list(self.blocks)[part])
+    def _blocks(self, first: int, end: int = len(BLOCKS)) -> list[InvertedResidual]:
+        return cast("list[InvertedResidual]", list(self.blocks)[first:end])
 
 
 def adapt_imagenet_weights(weights: Mapping[str, Tensor], trunk: EfficientNetLite) -> dict[str, Tensor]:

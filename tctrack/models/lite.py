@@ -51,8 +51,8 @@ class LiteConfig:
         return SearchGrid(self.search_size // STRIDE, STRIDE)
 
 
-#: Range of the log of a size in parts of the template's side, and of its growth.
-_SHAPE_RANGE = (-3.0, 3.0)
+#: Range of log-scales: of the first box to the template, and of a box to the first one.
+_LOG_SCALES = (-3.0, 3.0)
 
 
 class LiteOutputs(NamedTuple):
@@ -159,16 +159,16 @@ class TCTrackLite(TrackingModel):
         """Begin a stream: template crops ``(B, 3, 128, 128)``, first search crops ``(B, 3, 256, 256)``, BGR 0–255,
         and the targets' width and height ``(B, 2)`` in template pixels.
         """
-        return self._run(self._template(template, extent), search[:, None], None)[1]
+        return self._run(search[:, None], *self._target(template, extent))[1]
 
     def step(self, search: Tensor, state: TemporalState) -> tuple[LiteOutputs, TemporalState]:
         """Locate the targets in the next search crops ``(B, 3, 256, 256)``, BGR 0–255."""
-        outputs, state = self._run(state.template, search[:, None], state)
+        outputs, state = self._run(search[:, None], *state)
         return LiteOutputs(outputs.centre[:, 0], outputs.box[:, 0]), state
 
     def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> LiteOutputs:
         """Locate the targets in every frame of a clip ``(B, T, 3, 256, 256)`` that starts a stream."""
-        return self._run(self._template(template, extent), clip, None)[0]
+        return self._run(clip, *self._target(template, extent))[0]
 
     def decode(self, outputs: LiteOutputs) -> tuple[Tensor, Tensor]:
         """Turn maps into candidate boxes.
@@ -181,40 +181,43 @@ class TCTrackLite(TrackingModel):
         boxes = boxes_from_distances(self.config.grid, distances[..., :2], distances[..., 2:])
         return boxes, torch.sigmoid(outputs.centre).flatten(1)
 
-    def _template(self, template: Tensor, extent: Tensor | None) -> Tensor:
-        """Return the template's cells ``(B, N + 1, dim)``; the last row begins with the log of the target's extent."""
-        size = self.config.template_size
-        if extent is None:
-            extent = template.new_full((len(template), 2), size / 2)
+    def _target(self, template: Tensor, extent: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the template's cells ``(B, N, dim)``, those under the target marked, and the target's extent."""
+        extent = self._extent(template, extent)
         features = self.neck(self.trunk.run(template[:, None])[0].flatten(0, 1))
         cells = F.normalize(features.flatten(2).transpose(1, 2), dim=-1)
-        covered = (SearchGrid(size // STRIDE, STRIDE).offsets(template.device).abs() < extent[:, None] / 2).all(-1)
-        cells = torch.where(covered[..., None], cells * self.inside, cells)
-        shape = (extent / size).log().clamp(*_SHAPE_RANGE).to(cells.dtype)
-        return torch.cat((cells, F.pad(shape, (0, self.config.dim - 2))[:, None]), 1)
+        offsets = SearchGrid(self.config.template_size // STRIDE, STRIDE).offsets(template.device)
+        covered = (offsets.abs() < extent[:, None] / 2).all(-1)
+        return torch.where(covered[..., None], cells * self.inside, cells), extent
 
-    def _run(self, template: Tensor, clip: Tensor, state: TemporalState | None) -> tuple[LiteOutputs, TemporalState]:
+    def _run(
+        self,
+        clip: Tensor,
+        cells: Tensor,
+        extent: Tensor,
+        caches: tuple[Tensor, ...] | None = None,
+        memory: Tensor | None = None,
+    ) -> tuple[LiteOutputs, TemporalState]:
         batch, length = clip.shape[:2]
-        cells, shape = template[:, :-1], template[:, -1, :2]
-        features, caches = self.trunk.run(clip, state.caches if state is not None else None)
+        features, caches = self.trunk.run(clip, caches)
         x = self.neck(features.flatten(0, 1))
         searched = F.normalize(x, dim=1).reshape(batch, length, *x.shape[1:])
         correlation = torch.einsum("bnc,btchw->btnhw", cells, searched).flatten(0, 1)
         merged = self.merge(torch.cat((x, correlation.to(x.dtype)), 1))
-        memory = state.memory if state is not None else None
         refined = []
         for similarity in merged.reshape(batch, length, *merged.shape[1:]).unbind(1):
             if self.attrans is not None:
                 similarity, memory = self.attrans(similarity, memory)
             refined.append(similarity)
-        maps = torch.stack(refined, 1).flatten(0, 1)
-        centre = self.centre(self.centre_tower(maps))
-        # The box is told as a move from the cell and as a growth of the first box, whose crops had the same scale.
-        hint, first = (value.repeat_interleave(length, 0)[..., None, None] for value in (self.shape(shape), shape))
-        move, growth = self.box(self.box_tower(maps + hint)).float().chunk(2, 1)
-        half = torch.exp(growth.clamp(*_SHAPE_RANGE) + first) * (self.config.template_size / 2)
-        distances = torch.cat((half - move * STRIDE, half + move * STRIDE), 1)
         if memory is None:
             memory = clip.new_zeros(batch, 0, self.config.dim)
+        maps = torch.stack(refined, 1).flatten(0, 1)
+        centre = self.centre(self.centre_tower(maps))
+        # A box is an offset from its cell and a log-scale relative to the first box, whose crops have the same scale.
+        first = (extent / self.config.template_size).log().clamp(*_LOG_SCALES).to(cells.dtype)
+        hint, first = (value.repeat_interleave(length, 0)[..., None, None] for value in (self.shape(first), first))
+        offset, log_scale = self.box(self.box_tower(maps + hint)).float().chunk(2, 1)
+        half = torch.exp(log_scale.clamp(*_LOG_SCALES) + first) * (self.config.template_size / 2)
+        distances = torch.cat((half - offset * STRIDE, half + offset * STRIDE), 1)
         outputs = LiteOutputs(*(maps.reshape(batch, length, *maps.shape[1:]) for maps in (centre, distances)))
-        return outputs, TemporalState(template, caches, memory)
+        return outputs, TemporalState(cells, extent, caches, memory)

@@ -106,16 +106,16 @@ class TCTrack(TrackingModel):
 
     def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
         """Begin streams: templates ``(B, 3, 127, 127)`` and first search crops ``(B, 3, 287, 287)``."""
-        return self._run(self._template(template), search[:, None], None)[1]
+        return self._run(search[:, None], *self._target(template, extent))[1]
 
     def step(self, search: Tensor, state: TemporalState) -> tuple[TCTrackOutputs, TemporalState]:
         """Locate the targets in the next search crops ``(B, 3, 287, 287)``; maps are ``(B, C, 11, 11)``."""
-        outputs, state = self._run(state.template, search[:, None], state)
+        outputs, state = self._run(search[:, None], *state)
         return TCTrackOutputs(*(output[:, 0] for output in outputs)), state
 
     def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> TCTrackOutputs:
         """Locate the targets in clips ``(B, T, 3, 287, 287)`` that start streams; maps are ``(B, T, C, 11, 11)``."""
-        return self._run(self._template(template), clip, None)[0]
+        return self._run(clip, *self._target(template, extent))[0]
 
     def decode(self, outputs: TCTrackOutputs) -> tuple[Tensor, Tensor]:
         """Turn maps into candidate boxes ``(B, 121, 4)`` and scores ``(B, 121)``; see :class:`TrackingModel`."""
@@ -127,13 +127,20 @@ class TCTrack(TrackingModel):
         target = outputs.cls1.softmax(1)[:, 1].flatten(1)
         return boxes, (target + outputs.cls2.flatten(1)) / 2
 
-    def _template(self, template: Tensor) -> Tensor:
-        return self.backbone.run(template[:, None])[0][:, 0]
+    def _target(self, template: Tensor, extent: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.backbone.run(template[:, None])[0][:, 0], self._extent(template, extent)
 
-    def _run(self, template: Tensor, clip: Tensor, state: TemporalState | None) -> tuple[TCTrackOutputs, TemporalState]:
-        features, caches = self.backbone.run(clip, state.caches if state is not None else None)
-        outputs, memory = self.grader.run(features, template, state.memory if state is not None else None)
-        return outputs, TemporalState(template, caches, memory)
+    def _run(
+        self,
+        clip: Tensor,
+        template: Tensor,
+        extent: Tensor,
+        caches: tuple[Tensor, ...] | None = None,
+        memory: Tensor | None = None,
+    ) -> tuple[TCTrackOutputs, TemporalState]:
+        features, caches = self.backbone.run(clip, caches)
+        outputs, memory = self.grader.run(features, template, memory)
+        return outputs, TemporalState(template, extent, caches, memory)
 
 
 def _reduction(in_channels: int, out_channels: int) -> nn.Sequential:

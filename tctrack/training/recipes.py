@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from tctrack.models.build import build_model
 from tctrack.models.efficientnet import adapt_imagenet_weights
 from tctrack.models.lite import LiteOutputs, TCTrackLite
 from tctrack.models.tctrack import TCTrack, TCTrackOutputs
-from tctrack.ops.fold import fold_batch_norms
+from tctrack.registry import Registry
 from tctrack.training.losses_lite import LiteLosses, LiteTargets, lite_losses, lite_targets
 from tctrack.training.losses_tctrack import (
     DRAWS,
@@ -132,6 +133,11 @@ class Recipe(ABC):
         """Return a tuple of named scalars, the first of which is ``total``; they add up over the parts of a batch."""
 
 
+#: The recipe of every network that can be trained, by the network's name; made of the network and the optimiser's part.
+RECIPES: Registry[Recipe] = Registry("recipe")
+
+
+@RECIPES.register("tctrack-lite")
 class LiteRecipe(Recipe):
     """``tctrack-lite``: from ImageNet weights; every frame but the first, which starts the stream, is supervised."""
 
@@ -156,21 +162,15 @@ class LiteRecipe(Recipe):
         self.model.trunk.load_state_dict(adapt_imagenet_weights(weights, self.model.trunk))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Leave out the low trunk, and give its trained blocks their own learning rate.
-
-        The trained blocks keep their depthwise kernels, which the calibration adapts frame by frame; the pointwise
-        convolutions around them learn.
-        """
-        optim = self._optim
+        """Give the trunk's pretrained weights, as far as they learn, their own learning rate; see :class:`Recipe`."""
+        optim, trunk = self._optim, self.model.trunk
+        pretrained = set(trunk.pretrained(optim.train_from_block))
+        fixed = set(trunk.parameters()) - set(trunk.calibrations()) - pretrained
         groups: dict[tuple[float, int, float], list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            scale, start = 1.0, 0
-            if name.startswith("trunk.") and "temporalconv" not in name:
-                words = name.split(".")
-                learns = words[1] == "blocks" and int(words[2]) >= optim.train_from_block
-                if not learns or words[3] == "depthwise" or "_bn" in words[3]:
-                    continue
-                scale, start = optim.trunk_lr, optim.trunk_from
+        for parameter in self.model.parameters():
+            if parameter in fixed:
+                continue
+            scale, start = (optim.trunk_lr, optim.trunk_from) if parameter in pretrained else (1.0, 0)
             decay = optim.weight_decay if parameter.dim() > 1 else 0.0
             groups.setdefault((scale, start, decay), []).append(parameter)
         return [
@@ -179,11 +179,8 @@ class LiteRecipe(Recipe):
         ]
 
     def accelerate(self, dtype: torch.dtype) -> None:
-        """Run the low trunk with its batch norms folded."""
-        trunk = self.model.trunk
-        trunk.split = min(trunk.split, self._optim.train_from_block)
-        low = fold_batch_norms(trunk.eval()).requires_grad_(False).to(dtype).low
-        trunk.low = lambda frames: low(frames.to(dtype))  # type: ignore[method-assign]
+        """Run the trunk's frozen blocks with folded batch norms."""
+        self.model.trunk.freeze_below(self._optim.train_from_block, dtype)
 
     def train_mode(self, step: int) -> None:
         """Train all but the trunk's batch norms, which keep ImageNet's statistics."""
@@ -268,17 +265,14 @@ class TCTrackRecipe(Recipe):
         return tctrack_losses(outputs, targets, normaliser, self._weights, self.model.config)
 
 
-_WEIGHTS = {"tctrack": TCTRACK, "tctrack++": TCTRACK_PP}
+RECIPES.register("tctrack")(functools.partial(TCTrackRecipe, weights=TCTRACK))
+RECIPES.register("tctrack++")(functools.partial(TCTrackRecipe, weights=TCTRACK_PP))
 
 
 def build_recipe(name: str, options: Mapping[str, Any], optim: OptimConfig) -> Recipe:
     """Build an untrained network by name, with ``options`` of its configuration, and all that its training needs.
 
     Raises:
-        ConfigError: no network has this name, or its configuration lacks an option.
+        ConfigError: no network of this name can be trained, or its configuration lacks an option.
     """
-    model = build_model(name, **options)
-    if isinstance(model, TCTrackLite):
-        return LiteRecipe(model, optim)
-    assert isinstance(model, TCTrack)
-    return TCTrackRecipe(model, optim, _WEIGHTS[name])
+    return RECIPES[name](build_model(name, **options), optim)

@@ -93,7 +93,7 @@ def test_a_failing_tracker_is_reported(
         (["--tracker", "static", "--repeat", "0"], "--repeat 0"),
         (["--tracker", "static", "--workers", "0"], "0 workers"),
         (["--tracker", "static", "--threads", "0"], "--threads=0"),
-        (["--tracker", "tctrack-lite,lr=abc"], "lr=abc must be a number"),
+        (["--tracker", "tctrack-lite,lr=abc"], "'lr' must be float, not 'abc'"),
         (["--tracker", "static", "--sequences", "car6"], "did you mean 'Car6'"),
         (["--tracker", "static", "--realtime", "--latency", "slow"], "--latency slow"),
         (["--tracker", "static", "--realtime", "--latency", "inf"], "--latency inf"),

@@ -33,7 +33,7 @@ class SpotNetwork(TrackingModel):
         self.device = nn.Parameter(torch.zeros(()))
 
     def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
-        return TemporalState(template, (), search)
+        return TemporalState(template, self._extent(template, extent), (), search)
 
     def step(self, search: Tensor, state: TemporalState) -> tuple[Any, TemporalState]:
         return search, state

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tctrack.errors import BoxError, CheckpointError, SourceError
+from tctrack.errors import BoxError, CheckpointError, ConfigError, SourceError
+from tctrack.models.build import MODELS
+from tctrack.training.recipes import RECIPES
 from tctrack.types import Frame, TrackResult
 from tests.published import GOLDEN_BOX, GOLDEN_TRACKING, NETWORKS, make_frame, published_model, tiny_model
-from trackers import Tracker, build_tracker
+from trackers import TRACKERS, Tracker, build_tracker
 from trackers.siamese import MIN_SIDE, SiameseTracker
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -100,6 +102,16 @@ def test_settings_can_be_overridden(frames: list[Frame]) -> None:
     moving = build_tracker("tctrack", model=model, lr=0.9)
     assert {(r.box.w, r.box.h) for r in follow(still, frames)} == {(61.0, 41.0)}
     assert len({r.box.w for r in follow(moving, frames)}) > 1
+
+
+def test_a_setting_that_is_none_is_named() -> None:
+    with pytest.raises(ConfigError, match="unknown key 'penalty'; did you mean 'penalty_k'"):
+        build_tracker("tctrack", model=tiny_model("tctrack"), penalty=0.1)
+
+
+def test_every_network_has_a_tracker_and_a_recipe() -> None:
+    assert set(MODELS) <= set(TRACKERS)
+    assert set(MODELS) == set(RECIPES)
 
 
 def test_update_needs_init(tracker: SiameseTracker, frames: list[Frame]) -> None:
