@@ -6,11 +6,25 @@ Each message is one line that names the input and says how to mend it; the comma
 from __future__ import annotations
 
 import difflib
+import importlib
+import re
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+#: In URLs, what stands between ``://`` and ``@``, and what a query calls a password.
+_SECRETS = re.compile(r"(://)(?:[^\s/?#@]*:\S*|[^\s/?#]*)(?=@)|([?&](?:pass|passwd|password|pwd|token)=)[^\s&]+", re.I)
+
+
+def mask(text: str) -> str:
+    """Return a text without the user names and passwords of the URLs in it, fit to be printed, logged and stored."""
+    return _SECRETS.sub(r"\1\2***", text)
 
 
 class TCTrackError(Exception):
-    """Base of all errors caused by input that the user can mend."""
+    """Base of all errors caused by input that the user can mend; its text is masked."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*map(mask, lines))
 
 
 class ConfigError(TCTrackError):
@@ -54,6 +68,24 @@ def require_at_least(least: int, values: Mapping[str, int]) -> None:
     for name, value in values.items():
         if value < least:
             raise ConfigError(f"{name}={value} must be at least {least}")
+
+
+def require(package: str, extra: str, instead: str = "") -> Any:
+    """Import an optional package.
+
+    Args:
+        package: its name, or that of a module in it.
+        extra: the extra of this project that brings it.
+        instead: what else the user can do.
+
+    Raises:
+        DependencyError: it cannot be imported.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        way = f"pip install '.[{extra}]' in a clone of this project" + (f", or {instead}" if instead else "")
+        raise DependencyError(f"cannot import {error.name or package} ({error}); {way}") from None
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

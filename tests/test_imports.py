@@ -38,3 +38,7 @@ def test_help(verb: str) -> None:
     if verb and importlib.util.find_spec(f"tctrack.cli.{verb.replace('-', '_')}") is None:
         pytest.skip(f"'tctrack {verb}' is not there yet")
     assert loaded_after(f"from tctrack.cli import main; main({[*verb.split(), '--help']})") == set()
+
+
+def test_the_tracker_does_not_need_torch() -> None:
+    assert "torch" not in loaded_after("import trackers.siamese, trackers.nanotrack, tctrack.engines.onnx")

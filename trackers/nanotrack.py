@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from tctrack.engines.base import default_threads
 from tctrack.errors import DependencyError
 from tctrack.geometry.boxes import check_box, context_side
 from tctrack.geometry.crops import check_frame, crop_square, mean_colour
-from tctrack.geometry.decode import SearchGrid, boxes_from_distances, choose
+from tctrack.geometry.decode import SearchGrid, choose
 from tctrack.settings import TrackerSettings
 from tctrack.types import Box, Frame, TrackResult
 
@@ -70,14 +70,14 @@ class NanoTracker:
         context = context_side(w, h)
         scale = TEMPLATE / context
         search = self._features(frame, context * SEARCH / TEMPLATE, SEARCH)
-        logits, distances = (torch.from_numpy(output[0]).double() for output in self._head(self._template, search))
+        logits, distances = (output[0].astype(np.float64) for output in self._head(self._template, search))
 
         grid = SearchGrid(logits.shape[-1], STRIDE)
-        near, far = distances.flatten(1).T.chunk(2, -1)
-        boxes = boxes_from_distances(grid, near, far).numpy()
+        near, far = np.split(distances.reshape(4, -1).T, 2, -1)
+        boxes = np.concatenate((grid.offsets() + (far - near) / 2, near + far), -1)
         if grid.size % 2 == 0:  # a published cell lies at the crop's centre, also in an even map
             boxes[:, :2] -= STRIDE / 2
-        scores = logits.softmax(0)[1].flatten().numpy()
+        scores = 1 / (1 + np.exp(logits[0] - logits[1])).ravel()
         candidate, penalty = choose(boxes, scores, np.array((w * scale, h * scale)), self._tracking)
 
         dx, dy, new_w, new_h = boxes[candidate] / scale
@@ -124,7 +124,7 @@ def _load(folder: Path, pattern: str) -> tuple[Network, Any]:
     if len(found) != 1:
         raise DependencyError(f"folder {folder} must hold one file {pattern}, and holds {len(found)}")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = default_threads()
     try:
         model = onnx.load(found[0])
         side = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value

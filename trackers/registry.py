@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from tctrack.engines import is_exported
 from tctrack.errors import ConfigError, DependencyError
 from tctrack.models.build import MODELS
 from tctrack.registry import Registry
@@ -18,17 +19,17 @@ CHECKPOINT_SUFFIXES = {".safetensors", ".pth"}
 
 
 def build_tracker(name: str, **options: Any) -> Tracker:
-    """Build a registered tracker, or the Siamese tracker of a checkpoint.
+    """Build a registered tracker, or the Siamese tracker of a checkpoint or of exported graphs.
 
     Args:
-        name: one of ``TRACKERS``, or a checkpoint file that names its network.
+        name: one of ``TRACKERS``, a checkpoint file that names its network, or a folder of exported graphs.
         options: keyword arguments of that tracker's factory, such as ``weights=`` and ``device=``.
 
     Raises:
         ConfigError: no tracker has this name, or this one does not take these options.
         DependencyError: the tracker needs an OpenCV build, package or model file that is not there.
     """
-    if Path(name).suffix in CHECKPOINT_SUFFIXES:
+    if Path(name).suffix in CHECKPOINT_SUFFIXES or is_exported(name):
         return TRACKERS["tctrack-lite"](**{"model": name, **options})
     return TRACKERS[name](**options)
 

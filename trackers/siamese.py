@@ -5,23 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from tctrack.checkpoint.load import load_model
 from tctrack.config import build
+from tctrack.engines import Engine, State, load_engine
 from tctrack.geometry.boxes import check_box, context_side
-from tctrack.geometry.camera_motion import follow_camera, thumbnail
+from tctrack.geometry.camera_motion import CameraMotion, follow_camera, thumbnail
 from tctrack.geometry.crops import check_frame, crop_square, crop_subpixel, mean_colour
 from tctrack.geometry.decode import choose
-from tctrack.models.base import TemporalState, TrackingModel
-from tctrack.ops.fold import fold_batch_norms
 from tctrack.settings import TrackerSettings
-from tctrack.types import Box, Frame, TrackResult
+from tctrack.types import Box, FloatArray, Frame, TrackResult
+
+if TYPE_CHECKING:
+    from tctrack.models.base import TrackingModel
 
 #: No side of an estimate falls below this, in frame pixels.
 MIN_SIDE = 10
@@ -44,8 +43,8 @@ class TrackerState(NamedTuple):
     """x, y of the estimate's centre in frame pixels."""
     size: tuple[float, float]
     """Width and height of the estimate in frame pixels."""
-    temporal: TemporalState
-    """The network's state."""
+    temporal: State
+    """The network's state, a batch of one."""
     thumbnail: NDArray[np.uint8] | None = None
     """The last frame, small, to see the camera's motion by."""
     velocity: tuple[float, float] = (0.0, 0.0)
@@ -54,20 +53,33 @@ class TrackerState(NamedTuple):
     """Frames since the target was last seen."""
 
 
-class SiameseTracker:
-    """Follows one target with a network; deterministic.
+class _Aim(NamedTuple):
+    """Where the target is sought in a frame."""
 
-    :meth:`start` and :meth:`step` are pure; :meth:`init`, :meth:`update` and :meth:`reset` keep their state.
+    crop: Frame
+    """The search crop."""
+    scale: float
+    """Search pixels per frame pixel."""
+    expected: tuple[float, float]
+    """x, y of the crop's centre, where the target is expected, in frame pixels."""
+    ground: tuple[float, float] | None
+    """Where the ground under the last estimate lies now, where that is known, in frame pixels."""
+
+
+class SiameseTracker:
+    """Follows targets with a network; deterministic.
+
+    :meth:`start`, :meth:`step` and :meth:`step_many` are pure; :meth:`init`, :meth:`update` and :meth:`reset` keep the
+    state of one target.
 
     Args:
-        model: a network in evaluation mode, on the device to run on.
-        tracking: its settings; None for the network's own.
+        engine: the network, ready to run.
+        settings: of the tracker; None for the network's own.
     """
 
-    def __init__(self, model: TrackingModel, tracking: TrackerSettings | None = None) -> None:
-        self.model = model
-        self.tracking = tracking or model.config.tracking
-        self._device = next(model.parameters()).device
+    def __init__(self, engine: Engine, settings: TrackerSettings | None = None) -> None:
+        self.engine = engine
+        self.settings = settings or engine.info.settings
         self._state: TrackerState | None = None
 
     def init(self, frame: Frame, box: Sequence[float]) -> None:
@@ -85,7 +97,6 @@ class SiameseTracker:
         """See :class:`trackers.base.Tracker`."""
         self._state = None
 
-    @torch.inference_mode()
     def start(self, frame: Frame, box: Sequence[float]) -> TrackerState:
         """Return the state of a target at ``box`` (x, y, w, h in frame pixels).
 
@@ -97,104 +108,140 @@ class SiameseTracker:
         x, y, w, h = check_box(box, frame_size)
         fill = mean_colour(frame)
         context = context_side(w, h)
-        if self.tracking.subpixel:
+        if self.settings.subpixel:
             centre = x + w / 2, y + h / 2
         else:
             centre, context = (x + (w - 1) / 2, y + (h - 1) / 2), max(1, round(context))
-        template = self._crop(frame, centre, context, self.model.config.template_size, fill)
-        search = self._crop(frame, centre, context, self.model.config.search_size, fill)
-        scale = self.model.config.template_size / context
-        extent = torch.tensor([[w * scale, h * scale]], device=self._device)
-        temporal = self.model.start(template, search, extent)
-        small = thumbnail(frame) if self.tracking.motion else None
+        info = self.engine.info
+        template = self._crop(frame, centre, context, info.template_size, fill)
+        search = self._crop(frame, centre, context, info.search_size, fill)
+        scale = info.template_size / context
+        temporal = self.engine.start(template[None], search[None], np.array([[w * scale, h * scale]], np.float32))
+        small = thumbnail(frame) if self.settings.motion else None
         return TrackerState(frame_size, fill, context, centre, (w, h), temporal, small)
 
-    @torch.inference_mode()
     def step(self, frame: Frame, state: TrackerState) -> tuple[TrackResult, TrackerState]:
         """Find the target in the frame after ``state``; return it and the new state.
 
         Raises:
             SourceError: the frame is not ``(H, W, 3)`` uint8, or has not the size of the first.
         """
-        width, height = check_frame(frame, state.frame_size)
+        return self.step_many(frame, [state])[0]
+
+    def step_many(self, frame: Frame, states: Sequence[TrackerState]) -> list[tuple[TrackResult, TrackerState]]:
+        """Find several targets of one video in its next frame, as one batch of the network.
+
+        Raises:
+            SourceError: as :meth:`step`.
+        """
+        if not states:
+            return []
+        small = thumbnail(frame) if self.settings.motion else None
+        motions: dict[int, CameraMotion | None] = {}  # targets that were seen in the same frame share it
+        aims = []
+        for state in states:
+            check_frame(frame, state.frame_size)
+            if small is not None and state.thumbnail is not None and id(state.thumbnail) not in motions:
+                motions[id(state.thumbnail)] = follow_camera(state.thumbnail, small, state.frame_size[0])
+            aims.append(self._aim(frame, state, motions.get(id(state.thumbnail))))
+        single = len(states) == 1
+        temporal = states[0].temporal if single else self.engine.join([state.temporal for state in states])
+        boxes, scores, temporal = self.engine.step(np.stack([aim.crop for aim in aims]), temporal)
+        parts = [temporal] if single else self.engine.split(temporal)
+        boxes, scores = boxes.astype(np.float64), scores.astype(np.float64)
+        return [
+            self._settle(aim, boxes[n], scores[n], state._replace(temporal=part, thumbnail=small))
+            for n, (aim, state, part) in enumerate(zip(aims, states, parts, strict=True))
+        ]
+
+    def _aim(self, frame: Frame, state: TrackerState, motion: CameraMotion | None) -> _Aim:
+        """Cut the search crop about the place that the ground and the target's velocity predict.
+
+        It lies inside the frame and at most half a crop from the last estimate in x and y.
+        """
         w, h = state.size
-        fills_frame = w * h > MAX_SHARE * width * height
-        context = state.first_context if fills_frame else context_side(w, h)
-        scale = self.model.config.template_size / context
-        small = thumbnail(frame) if self.tracking.motion else None
-        ground, expected = self._expect(state, small, self.model.config.search_size / scale / 2)
-        search = self._crop(frame, expected, context, self.model.config.search_size, state.fill)
-        outputs, temporal = self.model.step(search, state.temporal)
+        width, height = state.frame_size
+        context = state.first_context if w * h > MAX_SHARE * width * height else context_side(w, h)
+        info = self.engine.info
+        scale = info.template_size / context
+        ground, expected = None, state.centre
+        if motion is not None:
+            ground, reach = motion.carry(state.centre), info.search_size / scale / 2
+            x, y = (
+                _clip(_clip(place + speed, last - reach, last + reach), 0, side)
+                for place, speed, last, side in zip(ground, state.velocity, state.centre, state.frame_size, strict=True)
+            )
+            expected = x, y
+        return _Aim(self._crop(frame, expected, context, info.search_size, state.fill), scale, expected, ground)
 
-        boxes, scores = (values[0].double().cpu().numpy() for values in self.model.decode(outputs))
-        candidate, penalty = choose(boxes, scores, np.array((w * scale, h * scale)), self.tracking)
+    def _settle(
+        self, aim: _Aim, boxes: FloatArray, scores: FloatArray, state: TrackerState
+    ) -> tuple[TrackResult, TrackerState]:
+        """Choose one of the candidates ``(N, 4)``, ``(N,)``; return it and the state after the frame."""
+        settings, (w, h), (width, height) = self.settings, state.size, state.frame_size
+        candidate, penalty = choose(boxes, scores, np.array((w * aim.scale, h * aim.scale)), settings)
         score = float(scores[candidate])
-        state = state._replace(temporal=temporal, thumbnail=small)
-        threshold = self.tracking.found if state.hidden else self.tracking.lost
+        threshold = settings.found if state.hidden else settings.lost
         if threshold > 0 and score < threshold and state.hidden < PATIENCE:
-            result = TrackResult(Box(expected[0] - w / 2, expected[1] - h / 2, w, h), score)
-            return result, state._replace(centre=expected, hidden=state.hidden + 1)
+            x, y = aim.expected
+            result = TrackResult(Box(x - w / 2, y - h / 2, w, h), score)
+            return result, state._replace(centre=aim.expected, hidden=state.hidden + 1)
 
-        dx, dy, new_w, new_h = (float(value) / scale for value in boxes[candidate])
-        rate = float(penalty) * score * self.tracking.lr
-        cx, cy = _clip(expected[0] + dx, 0, width), _clip(expected[1] + dy, 0, height)
+        dx, dy, new_w, new_h = (float(value) / aim.scale for value in boxes[candidate])
+        rate = float(penalty) * score * settings.lr
+        cx, cy = _clip(aim.expected[0] + dx, 0, width), _clip(aim.expected[1] + dy, 0, height)
         w = _clip(w * (1 - rate) + new_w * rate, MIN_SIDE, width)
         h = _clip(h * (1 - rate) + new_h * rate, MIN_SIDE, height)
         result = TrackResult(Box(cx - w / 2, cy - h / 2, w, h), score)
         vx, vy = state.velocity
-        if ground is not None:
-            follow = score * self.tracking.motion
-            vx, vy = vx + follow * (cx - ground[0] - vx), vy + follow * (cy - ground[1] - vy)
-        hidden = 0 if score >= self.tracking.lost else state.hidden
+        if aim.ground is not None:
+            follow = score * settings.motion
+            vx, vy = vx + follow * (cx - aim.ground[0] - vx), vy + follow * (cy - aim.ground[1] - vy)
+        hidden = 0 if score >= settings.lost else state.hidden
         return result, state._replace(centre=(cx, cy), size=(w, h), velocity=(vx, vy), hidden=hidden)
-
-    @staticmethod
-    def _expect(
-        state: TrackerState, small: NDArray[np.uint8] | None, reach: float
-    ) -> tuple[tuple[float, float] | None, tuple[float, float]]:
-        """Return where the ground under the last estimate lies now, if known, and where to expect the target.
-
-        Both are x, y; the latter is inside the frame and at most ``reach`` from the last estimate in x and y.
-        """
-        if small is None or state.thumbnail is None:
-            return None, state.centre
-        ground = follow_camera(state.centre, state.thumbnail, small, state.frame_size[0])
-        if ground is None:
-            return None, state.centre
-        expected = (
-            _clip(_clip(place + speed, last - reach, last + reach), 0, side)
-            for place, speed, last, side in zip(ground, state.velocity, state.centre, state.frame_size, strict=True)
-        )
-        return ground, (next(expected), next(expected))
 
     def _crop(
         self, frame: Frame, centre: tuple[float, float], context: float, output_side: int, fill: NDArray[np.uint8]
-    ) -> Tensor:
-        side = context * output_side / self.model.config.template_size
-        if self.tracking.subpixel:
-            crop = crop_subpixel(frame, centre, side, output_side, fill)
-        else:
-            crop = crop_square(frame, centre, max(1, round(side)), output_side, fill)
-        return torch.from_numpy(crop).to(self._device).permute(2, 0, 1)[None].float()
+    ) -> Frame:
+        side = context * output_side / self.engine.info.template_size
+        if self.settings.subpixel:
+            return crop_subpixel(frame, centre, side, output_side, fill)
+        return crop_square(frame, centre, max(1, round(side)), output_side, fill)
 
 
 def build_siamese(
-    model: str | Path | TrackingModel, weights: str | Path | None = None, device: str = "auto", **overrides: Any
+    model: str | Path | Engine | TrackingModel,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+    **overrides: Any,
 ) -> SiameseTracker:
-    """Build the tracker of a network, or of a network's name or checkpoint (see :func:`tctrack.load_model`).
+    """Build the tracker of a network, or of a network's name, checkpoint or exported graphs.
 
     Args:
-        model: the network, its name, or a checkpoint.
+        model: the network or an engine that runs it, its name, a checkpoint, or a folder of exported graphs.
         weights: its weights, where ``model`` is a name.
         device: where to load it; a network that is given stays where it is.
-        overrides: fields of :class:`tctrack.settings.TrackerSettings` that replace the network's own.
+        engine: what runs it, one of :data:`tctrack.engines.ENGINES`.
+        threads: of ONNX Runtime or OpenVINO.
+        overrides: fields of :class:`TrackerSettings` that replace the network's own, such as ``lr=0.4``.
 
     Raises:
-        ConfigError: an override is no such field, or has not its type.
+        CheckpointError: there is no such network or file, or it is damaged.
+        ConfigError: an override is no such field or has not its type, or the engine cannot run this network.
+        DependencyError: the engine or the device is not there.
     """
-    network = model if isinstance(model, TrackingModel) else fold_batch_norms(load_model(model, weights, device))
-    settings = build(TrackerSettings, {**dataclasses.asdict(network.config.tracking), **overrides})
-    return SiameseTracker(network, settings)
+    if isinstance(model, (str, Path)):
+        ready = load_engine(model, weights, device, engine, threads)
+    elif isinstance(model, Engine):
+        ready = model
+    else:
+        from tctrack.engines.torch import TorchEngine
+
+        ready = TorchEngine(model)
+    settings = build(TrackerSettings, {**dataclasses.asdict(ready.info.settings), **overrides})
+    return SiameseTracker(ready, settings)
 
 
 def _clip(value: float, low: float, high: float) -> float:

@@ -34,6 +34,11 @@ def load_model(name: str | Path, weights: str | Path | None = None, device: str 
         CheckpointError: there is no such network or file, or the file is damaged or does not fit the network.
         DependencyError: the device is not there.
     """
+    return load_network(name, weights, device)[1]
+
+
+def load_network(name: str | Path, weights: str | Path | None = None, device: str = "cpu") -> tuple[str, TrackingModel]:
+    """Return a network's name in the registry and the network, as :func:`load_model` loads it."""
     name = str(name)
     if name in MODELS:
         path = Path(weights) if weights is not None else SHIPPED / f"{name}.safetensors"
@@ -52,7 +57,7 @@ def load_model(name: str | Path, weights: str | Path | None = None, device: str 
         raise CheckpointError(f"checkpoint '{path}' holds '{architecture}', not '{name}'; load it as '{architecture}'")
     if dropped:
         log.info("dropped unused keys of %s: %s", path, ", ".join(dropped))
-    return model.to(place).eval().requires_grad_(False)
+    return architecture, model.to(place).eval().requires_grad_(False)
 
 
 def save_model(path: str | Path, name: str, model: TrackingModel, metadata: Mapping[str, str] | None = None) -> None:

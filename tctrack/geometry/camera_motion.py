@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tctrack.types import Frame
+from tctrack.types import FloatArray, Frame
 
 #: Frames are compared at this width, in pixels.
 WIDTH = 256
@@ -21,16 +23,27 @@ def thumbnail(frame: Frame) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_BGR2GRAY), np.uint8)
 
 
-def follow_camera(
-    point: tuple[float, float], before: NDArray[np.uint8], after: NDArray[np.uint8], width: int
-) -> tuple[float, float] | None:
-    """Return where a point of the ground lies after the camera moved, or None where that is not to be seen.
+class CameraMotion(NamedTuple):
+    """How the ground moved from one frame to the next."""
+
+    similarity: FloatArray
+    """``(2, 3)``, between thumbnails, in their pixels."""
+    scale: float
+    """Frame pixels per thumbnail pixel."""
+
+    def carry(self, point: tuple[float, float]) -> tuple[float, float]:
+        """Return where a point x, y of the ground, in frame pixels, lies after the motion."""
+        x, y = self.similarity @ (point[0] / self.scale, point[1] / self.scale, 1)
+        return float(x * self.scale), float(y * self.scale)
+
+
+def follow_camera(before: NDArray[np.uint8], after: NDArray[np.uint8], width: int) -> CameraMotion | None:
+    """Return the camera's motion between two frames, or None where it is not to be seen.
 
     Corners (Shi and Tomasi, CVPR 1994) are followed by pyramidal Lucas-Kanade; the similarity on which most of them
     agree (RANSAC) is the ground's, as targets are small.
 
     Args:
-        point: x, y in the first frame's pixels.
         before: the first frame's thumbnail.
         after: the second frame's.
         width: of the frames, in pixels.
@@ -50,6 +63,4 @@ def follow_camera(
     )
     if similarity is None or agree.sum() < max(FEWEST, AGREEING * len(corners)):
         return None
-    scale = width / before.shape[1]
-    x, y = (scale * (similarity @ (point[0] / scale, point[1] / scale, 1))).tolist()
-    return x, y
+    return CameraMotion(similarity, width / before.shape[1])

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tctrack.geometry.boxes import context_side
 from tctrack.settings import TrackerSettings
@@ -24,11 +22,11 @@ class SearchGrid:
     stride: int
     """Search pixels between neighbouring cells."""
 
-    def offsets(self, device: torch.device | None = None) -> Tensor:
+    def offsets(self) -> NDArray[np.float32]:
         """Return the cells' points ``(size², 2)``, x then y, row by row, in search pixels from the crop's centre."""
-        line = (torch.arange(self.size, device=device) - (self.size - 1) / 2) * self.stride
-        y, x = torch.meshgrid(line, line, indexing="ij")
-        return torch.stack((x, y), -1).flatten(0, 1)
+        line = (np.arange(self.size, dtype=np.float32) - (self.size - 1) / 2) * self.stride
+        x, y = np.meshgrid(line, line)
+        return np.stack((x.ravel(), y.ravel()), -1)
 
 
 class Choice(NamedTuple):
@@ -38,25 +36,11 @@ class Choice(NamedTuple):
     penalty: FloatArray
 
 
-def boxes_from_distances(grid: SearchGrid, near: Tensor, far: Tensor) -> Tensor:
-    """Return boxes from the distances of each cell's point to the edges.
-
-    Args:
-        grid: the cells of the map.
-        near: distances to the left and the top edge ``(B, N, 2)`` in search pixels.
-        far: distances to the right and the bottom edge, likewise.
-
-    Returns:
-        ``(B, N, 4)``: x, y of the box's centre from the crop's centre, width, height, in search pixels.
-    """
-    return torch.cat((grid.offsets(near.device) + (far - near) / 2, near + far), -1)
-
-
 def choose(boxes: FloatArray, scores: FloatArray, size: FloatArray, settings: TrackerSettings) -> Choice:
     """Choose a candidate by score, change of size and shape, and distance from the last position.
 
     Args:
-        boxes: candidates ``(…, N, 4)`` of a square map, as :func:`boxes_from_distances` returns them.
+        boxes: candidates ``(…, N, 4)`` of a square map, as networks decode them.
         scores: ``(…, N)``.
         size: width and height of the last estimate ``(…, 2)``, in search pixels.
         settings: the weights of the three.

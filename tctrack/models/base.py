@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
+from tctrack.geometry.decode import SearchGrid
 from tctrack.settings import TrackerSettings
 
 
@@ -77,3 +79,22 @@ class TrackingModel(nn.Module, ABC):
     def _extent(self, template: Tensor, extent: Tensor | None) -> Tensor:
         """Return the targets' width and height ``(B, 2)`` in template pixels, half the template where not given."""
         return template.new_full((len(template), 2), self.config.template_size / 2) if extent is None else extent
+
+
+def cell_offsets(grid: SearchGrid, like: Tensor) -> Tensor:
+    """Return :meth:`SearchGrid.offsets` on the device of another tensor."""
+    return torch.from_numpy(grid.offsets()).to(like.device)
+
+
+def boxes_from_distances(grid: SearchGrid, near: Tensor, far: Tensor) -> Tensor:
+    """Return boxes from the distances of each cell's point to the edges.
+
+    Args:
+        grid: the cells of the map.
+        near: distances to the left and the top edge ``(B, N, 2)`` in search pixels.
+        far: distances to the right and the bottom edge, likewise.
+
+    Returns:
+        ``(B, N, 4)``: x, y of the box's centre from the crop's centre, width, height, in search pixels.
+    """
+    return torch.cat((cell_offsets(grid, near) + (far - near) / 2, near + far), -1)

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tctrack.geometry.decode import SearchGrid, boxes_from_distances
-from tctrack.models.base import TemporalState, TrackingModel
+from tctrack.geometry.decode import SearchGrid
+from tctrack.models.base import TemporalState, TrackingModel, boxes_from_distances, cell_offsets
 from tctrack.models.efficientnet import STRIDE, EfficientNetLite
 from tctrack.settings import TrackerSettings
 
@@ -186,7 +186,7 @@ class TCTrackLite(TrackingModel):
         extent = self._extent(template, extent)
         features = self.neck(self.trunk.run(template[:, None])[0].flatten(0, 1))
         cells = F.normalize(features.flatten(2).transpose(1, 2), dim=-1)
-        offsets = SearchGrid(self.config.template_size // STRIDE, STRIDE).offsets(template.device)
+        offsets = cell_offsets(SearchGrid(self.config.template_size // STRIDE, STRIDE), template)
         covered = (offsets.abs() < extent[:, None] / 2).all(-1)
         return torch.where(covered[..., None], cells * self.inside, cells), extent
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tctrack.geometry.decode import SearchGrid, boxes_from_distances
+from tctrack.geometry.decode import SearchGrid
 from tctrack.models.alexnet import STRIDE, Calibration, TAdaAlexNet
 from tctrack.models.attrans import ATTrans, to_tokens
-from tctrack.models.base import TemporalState, TrackingModel
+from tctrack.models.base import TemporalState, TrackingModel, boxes_from_distances
 from tctrack.ops.correlation import depthwise_correlation
 from tctrack.settings import TrackerSettings
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tctrack.models.base import cell_offsets
 from tctrack.models.lite import LiteConfig, LiteOutputs
 
 #: The centre map's target falls off with this standard deviation, in parts of the target's width and height.
@@ -43,7 +44,7 @@ class LiteLosses(NamedTuple):
 
 def lite_targets(boxes: Tensor, config: LiteConfig) -> LiteTargets:
     """Make the labels of clips whose targets have the boxes ``(B, T, 4)``: x, y, w, h in search pixels."""
-    points = config.grid.offsets(boxes.device) + config.search_size / 2
+    points = cell_offsets(config.grid, boxes) + config.search_size / 2
     nearness = centre_target(boxes, points, config.grid.stride)
     frames = torch.tensor(float(nearness[..., 0].numel()), device=boxes.device)
     normaliser = torch.stack((frames, _present(nearness).sum(), _box_weight(nearness).sum()))
@@ -76,7 +77,7 @@ def lite_losses(outputs: LiteOutputs, targets: LiteTargets, normaliser: Tensor, 
     entropy = -(share * logits.log_softmax(-1)).sum(-1)
     identity = (entropy * _present(target)).sum() / shown
 
-    points = config.grid.offsets(target.device) + config.search_size / 2
+    points = cell_offsets(config.grid, target) + config.search_size / 2
     distances = outputs.box.float().flatten(3).transpose(2, 3)
     predicted = torch.cat((points - distances[..., :2], points + distances[..., 2:]), -1)
     corners = torch.cat((targets.boxes[..., :2], targets.boxes[..., :2] + targets.boxes[..., 2:]), -1)[:, :, None]

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tctrack.geometry.decode import SearchGrid, boxes_from_distances
+from tctrack.geometry.decode import SearchGrid
+from tctrack.models.base import boxes_from_distances, cell_offsets
 from tctrack.models.tctrack import TCTrackConfig, TCTrackOutputs
 
 #: Cells at least this near the centre are targets for ``cls1``, ...
@@ -142,14 +143,14 @@ def ellipse(boxes: Tensor, grid: SearchGrid, search_size: int) -> Tensor:
     first = search_size / 2 - (grid.size - 1) / 2 * grid.stride
     corners = torch.stack((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), 1)
     low, high = ((corners - first) / grid.stride).clamp(0, grid.size - 1).trunc().unbind(1)
-    cell = grid.offsets(boxes.device) / grid.stride + (grid.size - 1) / 2
+    cell = cell_offsets(grid, boxes) / grid.stride + (grid.size - 1) / 2
     radii = (cell - ((low + high) / 2)[:, None]) / ((high - low + 1) / 2)[:, None]
     return (1 - radii.square().sum(-1)).clamp(min=0)
 
 
 def location(boxes: Tensor, config: TCTrackConfig) -> Tensor:
     """Return the location map ``(B, N, 4)``, cell by cell, of boxes as :class:`TCTrackTargets` has them."""
-    from_centre = config.grid.offsets(boxes.device) - boxes[..., :2]
+    from_centre = cell_offsets(config.grid, boxes) - boxes[..., :2]
     near, far = boxes[..., 2:] / 2 + from_centre, boxes[..., 2:] / 2 - from_centre
     return torch.tanh(torch.stack((near, far), -1).flatten(2) / (config.search_size // 2))
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tctrack.geometry.decode import SearchGrid, boxes_from_distances, choose
+from tctrack.geometry.decode import SearchGrid, choose
+from tctrack.models.base import boxes_from_distances
 from tctrack.settings import TrackerSettings
 
 FREE = TrackerSettings(penalty_k=0, window_influence=0, lr=1)

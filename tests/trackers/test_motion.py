@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tctrack.engines.torch import TorchEngine
 from tctrack.models.base import TemporalState, TrackingModel
 from tctrack.scenes.painter import ground
 from tctrack.settings import TrackerSettings
@@ -61,7 +62,7 @@ def _frame(x: float, y: float, camera: int = 0, hidden: bool = False) -> Frame:
 
 
 def _follow(tracking: TrackerSettings, frames: list[Frame], first: tuple[float, float]) -> list[tuple[float, float]]:
-    tracker = SiameseTracker(SpotNetwork(tracking), tracking)
+    tracker = SiameseTracker(TorchEngine(SpotNetwork(tracking)))
     tracker.init(frames[0], (*first, SIDE, SIDE))
     return [tracker.update(frame).box[:2] for frame in frames[1:]]
 
@@ -97,7 +98,7 @@ def test_a_target_that_never_returns_is_not_waited_for() -> None:
 
 
 def test_without_motion_the_search_stays_where_the_target_was() -> None:
-    still = SiameseTracker(SpotNetwork(_tracking()), _tracking(motion=0.0, lost=0.0))
+    still = SiameseTracker(TorchEngine(SpotNetwork(_tracking())), _tracking(motion=0.0, lost=0.0))
     state = still.start(_frame(100, 100), (100, 100, SIDE, SIDE))
     for t in range(1, 4):
         _, state = still.step(_frame(100 + 4 * t, 100), state)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tctrack.engines.torch import TorchEngine
 from tctrack.errors import BoxError, CheckpointError, ConfigError, SourceError
 from tctrack.models.build import MODELS
 from tctrack.training.recipes import RECIPES
@@ -19,7 +20,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 @pytest.fixture(params=NETWORKS)
 def tracker(request: pytest.FixtureRequest) -> SiameseTracker:
-    return SiameseTracker(tiny_model(request.param))
+    return SiameseTracker(TorchEngine(tiny_model(request.param)))
 
 
 def follow(tracker: Tracker, frames: list[Frame], box: tuple[float, ...] = GOLDEN_BOX) -> list[TrackResult]:
@@ -34,7 +35,7 @@ def frames() -> list[Frame]:
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def published_run(request: pytest.FixtureRequest, frames: list[Frame]) -> tuple[str, np.ndarray, np.ndarray]:
-    results = follow(SiameseTracker(published_model(request.param), GOLDEN_TRACKING), frames)
+    results = follow(SiameseTracker(TorchEngine(published_model(request.param)), GOLDEN_TRACKING), frames)
     return NETWORKS[request.param], np.array([r.box for r in results]), np.array([r.score for r in results])
 
 
@@ -67,7 +68,7 @@ def test_reset_and_replay_is_identical(tracker: SiameseTracker, frames: list[Fra
 def test_interleaved_targets_share_a_network(tracker: SiameseTracker, frames: list[Frame]) -> None:
     boxes = (GOLDEN_BOX, (60.0, 200.0, 30.0, 50.0))
     alone = [follow(tracker, frames, box) for box in boxes]
-    pair = [SiameseTracker(tracker.model), SiameseTracker(tracker.model)]
+    pair = [SiameseTracker(tracker.engine), SiameseTracker(tracker.engine)]
     for one, box in zip(pair, boxes, strict=True):
         one.init(frames[0], box)
     together = [[one.update(frame) for one in pair] for frame in frames[1:]]

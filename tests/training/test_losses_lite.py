@@ -16,7 +16,7 @@ def _losses(outputs: LiteOutputs, boxes: torch.Tensor) -> LiteLosses:
 def _perfect(boxes: torch.Tensor) -> LiteOutputs:
     """Maps that say exactly where the boxes are."""
     batch, length = boxes.shape[:2]
-    points = CONFIG.grid.offsets() + CONFIG.search_size / 2
+    points = torch.from_numpy(CONFIG.grid.offsets()) + CONFIG.search_size / 2
     target = centre_target(boxes, points, 16.0)
     logits = torch.logit(target, 1e-4).reshape(batch, length, 1, 16, 16)
     low, high = boxes[..., None, :2], (boxes[..., :2] + boxes[..., 2:])[..., None, :]
