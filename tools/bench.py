@@ -63,7 +63,9 @@ def calibration(repeat: int) -> None:
     plain = layer.weight[0, 0]
 
     def copied() -> object:
-        alpha = 1 + layer.temporalconv(layer.observe(clip, None)[0]).transpose(1, 2).flatten(0, 1)
+        alpha = 1 + layer.temporalconv(layer.observe(clip.flatten(0, 1), None, clip.shape[1])[0]).transpose(
+            1, 2
+        ).flatten(0, 1)
         kernels = (plain * alpha.reshape(8, 1, -1, 1, 1)).flatten(0, 1)
         return F.conv2d(clip.reshape(1, -1, 13, 13), kernels, groups=8)
 

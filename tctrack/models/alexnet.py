@@ -39,16 +39,16 @@ class TAdaAlexNet(nn.Module):
         self.temporalconv2 = adaptive(c4, c5, 3)
         self.b_f2 = nn.BatchNorm2d(c5)
 
-    def run(self, clip: Tensor, caches: Sequence[Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Map frames ``(B, T, 3, H, W)`` that follow ``caches`` (None: a new stream).
+    def run(
+        self, frames: Tensor, caches: Sequence[Tensor] | None = None, length: int = 1
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Map the frames ``(B T, 3, H, W)`` of ``B`` streams, ``T = length`` each, that follow ``caches``.
 
         Returns:
-            the features ``(B, T, C, H/8, W/8)`` and the caches of the two Online-TAdaConv.
+            the features ``(B T, C, H/8, W/8)`` and the caches of the two Online-TAdaConv.
         """
         first, second = caches if caches is not None else (None, None)
-        time = clip.shape[:2]
-        x = self.block3(self.block2(self.block1(clip.flatten(0, 1))))
-        adapted, first = self.temporalconv1.run(x.unflatten(0, time), first)
-        x = self.b_f1(adapted.flatten(0, 1))
-        adapted, second = self.temporalconv2.run(x.unflatten(0, time), second)
-        return self.b_f2(adapted.flatten(0, 1)).unflatten(0, time), (first, second)
+        x = self.block3(self.block2(self.block1(frames)))
+        x, first = self.temporalconv1.run(x, first, length)
+        x, second = self.temporalconv2.run(self.b_f1(x), second, length)
+        return self.b_f2(x), (first, second)

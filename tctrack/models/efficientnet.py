@@ -70,23 +70,19 @@ class InvertedResidual(nn.Module):
         self.project_bn = nn.BatchNorm2d(spec.channels, BN_EPS)
         self.shortcut = spec.stride == 1 and in_channels == spec.channels
 
-    def run(self, clip: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Map ``(B, T, C, H, W)``; return the result and the temporal cache (None for a plain block)."""
-        frames = clip.flatten(0, 1)
+    def run(self, frames: Tensor, cache: Tensor | None, length: int) -> tuple[Tensor, Tensor | None]:
+        """Map ``(B T, C, H, W)``; return the result and the temporal cache (None for a plain block)."""
         x = frames
         if self.expand is not None and self.expand_bn is not None:
             x = F.relu6(self.expand_bn(self.expand(x)))
         if self.crop_padding:
             x = F.pad(x, (self.margin - 1, self.margin, self.margin - 1, self.margin))
         if isinstance(self.depthwise, WindowTAdaConv2d):
-            adapted, cache = self.depthwise.run(x.reshape(*clip.shape[:2], *x.shape[1:]), cache)
-            x = adapted.flatten(0, 1)
+            x, cache = self.depthwise.run(x, cache, length)
         else:
             x = self.depthwise(x)
         x = self.project_bn(self.project(F.relu6(self.depthwise_bn(x))))
-        if self.shortcut:
-            x = x + frames
-        return x.reshape(*clip.shape[:2], *x.shape[1:]), cache
+        return x + frames if self.shortcut else x, cache
 
 
 class EfficientNetLite(nn.Module):
@@ -115,20 +111,21 @@ class EfficientNetLite(nn.Module):
         self.split = min(adaptive_blocks, default=len(BLOCKS))
         self._frozen: tuple[EfficientNetLite, ...] = ()  # a tuple, so that its weights are no part of this network's
 
-    def run(self, clip: Tensor, caches: Sequence[Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Map frames ``(B, T, 3, H, W)`` that follow ``caches`` (None: a new stream) to ``(B, T, 112, H/16, W/16)``.
+    def run(
+        self, frames: Tensor, caches: Sequence[Tensor] | None = None, length: int = 1
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Map the frames ``(B T, 3, H, W)`` of ``B`` streams, ``T = length`` each, that follow ``caches``.
 
         Returns:
-            the features and the caches of the adaptive blocks, ``(B, C, 2, 1, 1)`` each.
+            the features ``(B T, 112, H/16, W/16)`` and the caches of the adaptive blocks, ``(B, C, 2, 1, 1)`` each.
         """
         low = self._frozen[0] if self._frozen else self
-        x = low._low(clip.flatten(0, 1))
-        x = x.reshape(*clip.shape[:2], *x.shape[1:])
+        x = low._low(frames)
         remaining = iter(caches) if caches is not None else None
         updated = []
         for block in self._blocks(self.split):
             given = next(remaining) if remaining is not None and block.adaptive else None
-            x, cache = block.run(x, given)
+            x, cache = block.run(x, given, length)
             if cache is not None:
                 updated.append(cache)
         return x, tuple(updated)
@@ -158,11 +155,12 @@ class EfficientNetLite(nn.Module):
 
     def _low(self, frames: Tensor) -> Tensor:
         """Map frames ``(N, 3, H, W)`` by the stem and the first :attr:`split` blocks."""
-        x = (frames.to(self.stem.weight.dtype).flip(1) - 127.0) / 128.0
+        x = (frames.to(self.stem.weight.dtype) - 127.0) / 128.0
         x = x.contiguous(memory_format=torch.channels_last)  # in bfloat16 on a CPU several times as fast
-        x = F.relu6(self.stem_bn(self.stem(x)))
+        kernels = self.stem.weight.flip(1)  # ImageNet's are for RGB
+        x = F.relu6(self.stem_bn(F.conv2d(x, kernels, self.stem.bias, self.stem.stride, self.stem.padding)))
         for block in self._blocks(0, self.split):
-            x = block.run(x[:, None], None)[0][:, 0]
+            x, _ = block.run(x, None, 1)
         return x
 
     def _blocks(self, first: int, end: int = len(BLOCKS)) -> list[InvertedResidual]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tctrack.geometry.decode import SearchGrid
 from tctrack.models.base import TemporalState, TrackingModel, boxes_from_distances, cell_offsets
 from tctrack.models.efficientnet import STRIDE, EfficientNetLite
+from tctrack.ops.online_tadaconv import repeat, restack, unstack
 from tctrack.settings import TrackerSettings
 
 
@@ -159,16 +160,16 @@ class TCTrackLite(TrackingModel):
         """Begin a stream: template crops ``(B, 3, 128, 128)``, first search crops ``(B, 3, 256, 256)``, BGR 0–255,
         and the targets' width and height ``(B, 2)`` in template pixels.
         """
-        return self._run(search[:, None], *self._target(template, extent))[1]
+        return self._run(search, *self._target(template, extent))[1]
 
     def step(self, search: Tensor, state: TemporalState) -> tuple[LiteOutputs, TemporalState]:
         """Locate the targets in the next search crops ``(B, 3, 256, 256)``, BGR 0–255."""
-        outputs, state = self._run(search[:, None], *state)
-        return LiteOutputs(outputs.centre[:, 0], outputs.box[:, 0]), state
+        return self._run(search, *state)
 
     def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> LiteOutputs:
         """Locate the targets in every frame of a clip ``(B, T, 3, 256, 256)`` that starts a stream."""
-        return self._run(clip, *self._target(template, extent))[0]
+        outputs, _ = self._run(clip.flatten(0, 1), *self._target(template, extent), length=clip.shape[1])
+        return LiteOutputs(*(maps.reshape(*clip.shape[:2], *maps.shape[1:]) for maps in outputs))
 
     def decode(self, outputs: LiteOutputs) -> tuple[Tensor, Tensor]:
         """Turn maps into candidate boxes.
@@ -184,7 +185,7 @@ class TCTrackLite(TrackingModel):
     def _target(self, template: Tensor, extent: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the template's cells ``(B, N, dim)``, those under the target marked, and the target's extent."""
         extent = self._extent(template, extent)
-        features = self.neck(self.trunk.run(template[:, None])[0].flatten(0, 1))
+        features = self.neck(self.trunk.run(template)[0])
         cells = F.normalize(features.flatten(2).transpose(1, 2), dim=-1)
         offsets = cell_offsets(SearchGrid(self.config.template_size // STRIDE, STRIDE), template)
         covered = (offsets.abs() < extent[:, None] / 2).all(-1)
@@ -192,32 +193,31 @@ class TCTrackLite(TrackingModel):
 
     def _run(
         self,
-        clip: Tensor,
+        frames: Tensor,
         cells: Tensor,
         extent: Tensor,
         caches: tuple[Tensor, ...] | None = None,
         memory: Tensor | None = None,
+        length: int = 1,
     ) -> tuple[LiteOutputs, TemporalState]:
-        batch, length = clip.shape[:2]
-        features, caches = self.trunk.run(clip, caches)
-        x = self.neck(features.flatten(0, 1))
-        searched = F.normalize(x, dim=1).reshape(batch, length, *x.shape[1:])
-        correlation = torch.einsum("bnc,btchw->btnhw", cells, searched).flatten(0, 1)
-        merged = self.merge(torch.cat((x, correlation.to(x.dtype)), 1))
+        """Map the frames ``(B T, 3, 256, 256)`` of ``B`` streams, ``T = length`` each, that follow the state."""
+        features, caches = self.trunk.run(frames, caches, length)
+        x = self.neck(features)
+        correlation = repeat(cells, length) @ F.normalize(x, dim=1).flatten(2)
+        merged = self.merge(torch.cat((x, correlation.reshape(len(x), -1, *x.shape[2:])), 1))
         refined = []
-        for similarity in merged.reshape(batch, length, *merged.shape[1:]).unbind(1):
+        for similarity in unstack(merged, length):
             if self.attrans is not None:
                 similarity, memory = self.attrans(similarity, memory)
             refined.append(similarity)
         if memory is None:
-            memory = clip.new_zeros(batch, 0, self.config.dim)
-        maps = torch.stack(refined, 1).flatten(0, 1)
+            memory = frames.new_zeros(len(cells), 0, self.config.dim)
+        maps = restack(refined)
         centre = self.centre(self.centre_tower(maps))
         # A box is an offset from its cell and a log-scale relative to the first box, whose crops have the same scale.
         first = (extent / self.config.template_size).log().clamp(*_LOG_SCALES).to(cells.dtype)
-        hint, first = (value.repeat_interleave(length, 0)[..., None, None] for value in (self.shape(first), first))
+        hint, first = (repeat(value, length)[..., None, None] for value in (self.shape(first), first))
         offset, log_scale = self.box(self.box_tower(maps + hint)).float().chunk(2, 1)
         half = torch.exp(log_scale.clamp(*_LOG_SCALES) + first) * (self.config.template_size / 2)
         distances = torch.cat((half - offset * STRIDE, half + offset * STRIDE), 1)
-        outputs = LiteOutputs(*(maps.reshape(batch, length, *maps.shape[1:]) for maps in (centre, distances)))
-        return outputs, TemporalState(cells, extent, caches, memory)
+        return LiteOutputs(centre, distances), TemporalState(cells, extent, caches, memory)

@@ -14,6 +14,7 @@ from tctrack.models.alexnet import STRIDE, Calibration, TAdaAlexNet
 from tctrack.models.attrans import ATTrans, to_tokens
 from tctrack.models.base import TemporalState, TrackingModel, boxes_from_distances
 from tctrack.ops.correlation import depthwise_correlation
+from tctrack.ops.online_tadaconv import repeat, restack, unstack
 from tctrack.settings import TrackerSettings
 
 
@@ -74,25 +75,25 @@ class Grader(nn.Module):
         self.cls1 = nn.Conv2d(narrow, 2, 3, padding=1)
         self.cls2 = nn.Conv2d(narrow, 1, 3, padding=1)
 
-    def run(self, features: Tensor, template: Tensor, memory: Tensor | None) -> tuple[TCTrackOutputs, Tensor]:
-        """Grade the features ``(B, T, C, H, W)`` of frames that follow ``memory`` (None: a new stream).
+    def run(
+        self, features: Tensor, template: Tensor, memory: Tensor | None, length: int
+    ) -> tuple[TCTrackOutputs, Tensor]:
+        """Grade the features ``(B T, C, H, W)`` of frames that follow ``memory`` (None: new streams).
 
         The first frame of a stream gives the memory its initial value, and is graded with it, but not written into it.
         """
-        batch, length = features.shape[:2]
-        similarity = depthwise_correlation(features.flatten(0, 1), template.repeat_interleave(length, 0))
+        similarity = depthwise_correlation(features, repeat(template, length))
         fresh = memory is None
         if memory is None:
             memory = self.conv1(similarity[::length])
         refined = []
-        for frame in self.conv2(similarity).unflatten(0, (batch, length)).unbind(1):
+        for frame in unstack(self.conv2(similarity), length):
             output, written = self.transformer(frame, memory)
             memory, fresh = memory if fresh else written, False
             refined.append(output)
-        x = torch.stack(refined, 1).flatten(0, 1)
+        x = restack(refined)
         scores = self.convcls(x)
-        maps: tuple[Tensor, ...] = (self.convloc(x), self.cls1(scores), self.cls2(scores))
-        return TCTrackOutputs(*(each.view(batch, length, *each.shape[1:]) for each in maps)), memory
+        return TCTrackOutputs(self.convloc(x), self.cls1(scores), self.cls2(scores)), memory
 
 
 class TCTrack(TrackingModel):
@@ -106,16 +107,16 @@ class TCTrack(TrackingModel):
 
     def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
         """Begin streams: templates ``(B, 3, 127, 127)`` and first search crops ``(B, 3, 287, 287)``."""
-        return self._run(search[:, None], *self._target(template, extent))[1]
+        return self._run(search, *self._target(template, extent))[1]
 
     def step(self, search: Tensor, state: TemporalState) -> tuple[TCTrackOutputs, TemporalState]:
         """Locate the targets in the next search crops ``(B, 3, 287, 287)``; maps are ``(B, C, 11, 11)``."""
-        outputs, state = self._run(search[:, None], *state)
-        return TCTrackOutputs(*(output[:, 0] for output in outputs)), state
+        return self._run(search, *state)
 
     def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> TCTrackOutputs:
         """Locate the targets in clips ``(B, T, 3, 287, 287)`` that start streams; maps are ``(B, T, C, 11, 11)``."""
-        return self._run(clip, *self._target(template, extent))[0]
+        outputs, _ = self._run(clip.flatten(0, 1), *self._target(template, extent), length=clip.shape[1])
+        return TCTrackOutputs(*(maps.reshape(*clip.shape[:2], *maps.shape[1:]) for maps in outputs))
 
     def decode(self, outputs: TCTrackOutputs) -> tuple[Tensor, Tensor]:
         """Turn maps into candidate boxes ``(B, 121, 4)`` and scores ``(B, 121)``; see :class:`TrackingModel`."""
@@ -128,18 +129,19 @@ class TCTrack(TrackingModel):
         return boxes, (target + outputs.cls2.flatten(1)) / 2
 
     def _target(self, template: Tensor, extent: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.backbone.run(template[:, None])[0][:, 0], self._extent(template, extent)
+        return self.backbone.run(template)[0], self._extent(template, extent)
 
     def _run(
         self,
-        clip: Tensor,
+        frames: Tensor,
         template: Tensor,
         extent: Tensor,
         caches: tuple[Tensor, ...] | None = None,
         memory: Tensor | None = None,
+        length: int = 1,
     ) -> tuple[TCTrackOutputs, TemporalState]:
-        features, caches = self.backbone.run(clip, caches)
-        outputs, memory = self.grader.run(features, template, memory)
+        features, caches = self.backbone.run(frames, caches, length)
+        outputs, memory = self.grader.run(features, template, memory, length)
         return outputs, TemporalState(template, extent, caches, memory)
 
 

@@ -10,6 +10,7 @@ Sources: TCTrack (CVPR 2022, section 3.2; :class:`WindowTAdaConv2d`), TCTrack++ 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -62,38 +63,72 @@ class OnlineTAdaConv2d(nn.Module, ABC):
                 nn.init.zeros_(parameter)
 
     @abstractmethod
-    def observe(self, clip: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Take in the frames ``(B, T, C_in, H, W)`` that follow ``cache`` (None: a new stream).
+    def observe(self, frames: Tensor, cache: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
+        """Take in frames ``(B T, C_in, H, W)`` that follow ``cache`` (None: new streams), ``T = length`` a stream.
 
         Returns:
             the context ``(B, C_in, T + context_length - 1, 1, 1)`` and the cache after the last frame.
         """
 
-    def run(self, clip: Tensor, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Convolve ``(B, T, C_in, H, W)``, the frames that follow ``cache``; return the result and the new cache."""
-        context, cache = self.observe(clip, cache)
-        alpha = 1 + self.temporalconv(context).transpose(1, 2)  # (B, T, C_in, 1, 1)
-        scaled = clip.flatten(0, 1) * alpha.flatten(0, 1)
-        output = F.conv2d(scaled, self.weight[0, 0], None, self.stride, self.padding, groups=self.groups)
-        output = output.reshape(*clip.shape[:2], *output.shape[1:])
-        if self.bias is not None and self.fc is not None:
-            beta = 1 + self.fc(context).transpose(1, 2)  # (B, T, 1, 1, 1)
-            output = output + beta * self.bias[..., None, None]
-        return output, cache
+    def run(self, frames: Tensor, cache: Tensor | None = None, length: int = 1) -> tuple[Tensor, Tensor]:
+        """Convolve the frames ``(B T, C_in, H, W)`` of ``B`` streams, ``T = length`` each, that follow ``cache``.
+
+        Returns:
+            the result ``(B T, C_out, H', W')`` and the new cache.
+        """
+        context, cache = self.observe(frames, cache, length)
+        alpha = 1 + _by_frame(self.temporalconv(context))
+        depthwise = self.groups == frames.shape[1] == self.weight.shape[2]
+        x = frames if depthwise else frames * alpha
+        x = F.conv2d(x, self.weight[0, 0], None, self.stride, self.padding, groups=self.groups)
+        if depthwise:  # each channel has its own kernel, so its result can be scaled in place of its input
+            x = x * alpha
+        if self.bias is not None:
+            beta = 1 if self.fc is None else 1 + _by_frame(self.fc(context))
+            x = x + beta * self.bias[0, 0, :, None, None]
+        return x, cache
 
     def forward(self, clip: Tensor) -> Tensor:
         """Convolve a whole clip ``(B, T, C_in, H, W)``; equal to streaming it."""
-        return self.run(clip)[0]
+        output, _ = self.run(clip.flatten(0, 1), None, clip.shape[1])
+        return output.reshape(*clip.shape[:2], *output.shape[1:])
 
     def start(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve the first frame ``(B, C_in, H, W)`` of a stream; return the result and the cache."""
-        output, cache = self.run(x[:, None])
-        return output[:, 0], cache
+        return self.run(x)
 
     def step(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve the next frame ``(B, C_in, H, W)`` of a stream; return the result and the new cache."""
-        output, cache = self.run(x[:, None], cache)
-        return output[:, 0], cache
+        return self.run(x, cache)
+
+
+def _by_frame(values: Tensor) -> Tensor:
+    """Turn ``(B, C, T, 1, 1)`` into ``(B T, C, 1, 1)``."""
+    return values[:, :, 0] if values.shape[2] == 1 else values.transpose(1, 2).flatten(0, 1)
+
+
+def unstack(frames: Tensor, length: int) -> Sequence[Tensor]:
+    """Return the frames ``(B T, …)`` of ``B`` streams one time after another, ``(B, …)`` each."""
+    return [frames] if length == 1 else frames.reshape(-1, length, *frames.shape[1:]).unbind(1)
+
+
+def repeat(values: Tensor, length: int) -> Tensor:
+    """Repeat ``(B, …)`` for every frame of its stream, ``(B T, …)``."""
+    return values if length == 1 else values.repeat_interleave(length, 0)
+
+
+def restack(frames: Sequence[Tensor]) -> Tensor:
+    """Return frames ``(B, …)`` of ``T`` times as ``(B T, …)``; the inverse of :func:`unstack`."""
+    return frames[0] if len(frames) == 1 else torch.stack(list(frames), 1).flatten(0, 1)
+
+
+def adaptive_max_pool(x: Tensor, side: int) -> Tensor:
+    """Pool ``(B, C, H, W)`` to ``(B, C, side, side)`` as ``F.adaptive_max_pool2d``, which cannot be exported."""
+    for dim in (-2, -1):
+        length = x.shape[dim]
+        bins = [(n * length // side, -(-(n + 1) * length // side)) for n in range(side)]
+        x = torch.cat([x.narrow(dim, low, high - low).amax(dim, keepdim=True) for low, high in bins], dim)
+    return x
 
 
 class WindowTAdaConv2d(OnlineTAdaConv2d):
@@ -103,13 +138,18 @@ class WindowTAdaConv2d(OnlineTAdaConv2d):
     descriptor fills the past.
     """
 
-    def observe(self, clip: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
+    def observe(self, frames: Tensor, cache: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
         """Append the frames' descriptors to the cached ones."""
-        descriptors = clip.mean((-2, -1), keepdim=True).transpose(1, 2)
+        descriptors = frames.mean((-2, -1), keepdim=True)
+        descriptors = (
+            descriptors[:, :, None]
+            if length == 1
+            else descriptors.reshape(-1, length, *descriptors.shape[1:]).transpose(1, 2)
+        )
         if cache is None:
             cache = descriptors[:, :, :1].expand(-1, -1, self.past, -1, -1)
         context = torch.cat((cache, descriptors), 2)
-        return context, context[:, :, context.shape[2] - self.past :]
+        return context, context[:, :, length:]
 
 
 class AttentionIntegrate(nn.Module):
@@ -161,11 +201,10 @@ class AttentionTAdaConv2d(OnlineTAdaConv2d):
         self.init = nn.Conv2d(in_channels, in_channels, 3, padding=1)
         self.attentionintegrate = AttentionIntegrate(in_channels)
 
-    def observe(self, clip: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
+    def observe(self, frames: Tensor, cache: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
         """Update the prior frame by frame; the context is its spatial mean."""
         means = []
-        for x in clip.unbind(1):
-            pooled = F.adaptive_max_pool2d(x, self.POOLED)
+        for pooled in unstack(adaptive_max_pool(frames, self.POOLED), length):
             prior = self.init(pooled) if cache is None else cache
             cache = self.attentionintegrate(prior, pooled)
             means.append(cache.mean((-2, -1), keepdim=True))

@@ -40,7 +40,7 @@ def run(name: str) -> dict[str, NDArray[np.float32]]:
             arrays |= {f"loc_{t}": outputs.loc, f"cls2_{t}": outputs.cls1, f"cls3_{t}": outputs.cls2}
             # The released layout carries the (positions, channels) of the encoder reinterpreted.
             arrays[f"memory_{t}"] = state.memory.reshape(1, 121, 192).transpose(0, 1)
-        features = model.backbone.run(torch.stack([make_crop(t, 287) for t in range(4)], 1))[0][0]
+        features = model.backbone.run(torch.cat([make_crop(t, 287) for t in range(4)]), None, 4)[0]
         arrays["clip_features_mean"] = features.mean((-2, -1))
         arrays["clip_features_std"] = features.flatten(2).std(-1)
     return {key: value.numpy() for key, value in arrays.items()}

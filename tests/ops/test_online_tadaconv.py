@@ -72,7 +72,7 @@ def test_scaling_channels_equals_calibrating_the_kernel() -> None:
     layer = WindowTAdaConv2d(8, 6, 3).double()
     _awaken(layer)
     clip = torch.randn(1, 3, 8, 7, 7, dtype=torch.float64)
-    context, _ = layer.observe(clip, None)
+    context, _ = layer.observe(clip.flatten(0, 1), None, clip.shape[1])
     alpha = 1 + layer.temporalconv(context)[0, :, 2, 0, 0]
     assert layer.fc is not None
     assert layer.bias is not None

@@ -97,9 +97,9 @@ def test_folding_what_never_learns_changes_nothing(first: int) -> None:
         torch.nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[arg-type]
     clip = torch.rand(2, 3, 3, 64, 64) * 255
     keys = list(recipe.model.state_dict())
-    before, _ = trunk.run(clip)
+    before, _ = trunk.run(clip.flatten(0, 1), None, clip.shape[1])
     recipe.accelerate(torch.float32)
-    after, _ = trunk.run(clip)
+    after, _ = trunk.run(clip.flatten(0, 1), None, clip.shape[1])
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
     assert trunk.split == first
     assert list(recipe.model.state_dict()) == keys
