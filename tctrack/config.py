@@ -1,23 +1,68 @@
 """YAML configuration: ``base:`` inheritance, ``key=value`` overrides, frozen dataclasses.
 
 A configuration is a plain mapping until :func:`build` turns it into a dataclass; a key that the dataclass lacks is an
-error that suggests the right one.
+error that suggests the right one. What a number may be stands in the type of its field: ``steps: Count = 6000``.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 
 from tctrack.errors import ConfigError, suggest
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a number may be, as an annotation of its type: at least ``low`` (or ``above`` it), at most ``high``."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+
+    def fault(self, value: float) -> str:
+        """Say what is wrong with a number; nothing when it is finite and within the bounds."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return "must be finite"
+        if value < self.low or (self.above and value == self.low):
+            return f"must be {'above' if self.above else 'at least'} {self.low:.10g}"
+        return f"must be at most {self.high:.10g}" if value > self.high else ""
+
+
+@dataclass(frozen=True)
+class Ascending:
+    """Marks a pair as a range: its first number is not above the second."""
+
+    def fault(self, value: Sequence[float]) -> str:
+        """Say what is wrong with a pair."""
+        return "" if value[0] <= value[1] else "must be a range, lowest and highest"
+
+
+_MOST = 2**31 - 1
+#: Whole numbers from 1 on, and from 0 on.
+Count = Annotated[int, Bounds(1, _MOST)]
+Whole = Annotated[int, Bounds(0, _MOST)]
+#: Processes beside this one, and threads.
+Workers = Annotated[int, Bounds(0, 1024)]
+Threads = Annotated[int, Bounds(1, 1024)]
+#: Pixels along a side, channels, and the like, of which one needs memory for the square.
+Side = Annotated[int, Bounds(1, 8192)]
+Positive = Annotated[float, Bounds(0, above=True)]
+Amount = Annotated[float, Bounds(0)]
+Share = Annotated[float, Bounds(0, 1)]
+#: Frames a second.
+Rate = Annotated[float, Bounds(0, 1000, above=True)]
 
 
 def config_root() -> Path:
@@ -50,9 +95,10 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     """Build a (nested, frozen) dataclass from a mapping.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of the wrong type; ``where`` is the key path in messages.
+        ConfigError: an unknown or missing key, a value of the wrong type, or a number that is not finite or out of its
+            bounds; ``where`` is the key path in messages.
     """
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
@@ -68,12 +114,31 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     return cls(**values)
 
 
+def argument(hint: Any) -> Callable[[str], Any]:
+    """Return the ``type`` of an option of argparse: a number such as :data:`Count`."""
+    kind, bounds = typing.get_args(hint)
+
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is no {'whole ' if kind is int else ''}number") from None
+        if fault := bounds.fault(value):
+            raise argparse.ArgumentTypeError(f"{text} {fault}")
+        return value
+
+    return convert
+
+
 def _find(source: str | Path) -> Path:
     path = Path(source)
     shipped = config_root() / path
-    for candidate in (path, shipped, shipped.with_name(f"{shipped.name}.yaml")):
-        if candidate.is_file():
-            return candidate
+    try:
+        for candidate in (path, shipped, shipped.with_name(f"{shipped.name}.yaml")):
+            if candidate.is_file():
+                return candidate
+    except (OSError, ValueError) as error:  # may not be looked into, too long, or without a name
+        raise ConfigError(f"cannot read configuration '{source}': {error}") from None
     names = [str(found.relative_to(config_root()).with_suffix("")) for found in config_root().rglob("*.yaml")]
     raise ConfigError(f"no configuration '{source}'{suggest(str(source), names)}")
 
@@ -93,21 +158,41 @@ def _load(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = mapping.pop("base", None)
     if base is None:
         return mapping
-    beside = path.parent / str(base)
-    parent = beside if beside.is_file() else _find(str(base))
+    try:
+        parent = _find(path.parent / str(base))
+    except ConfigError:
+        parent = _find(str(base))
     return _merge(_load(parent, (*seen, path)), mapping)
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Parse YAML; ``where`` names it in the error.
+    """Parse YAML of plain values, in which dates are text; ``where`` names it in the error.
 
     Raises:
-        ConfigError: it is malformed.
+        ConfigError: it is malformed, nested too deeply, or holds aliases or tags.
     """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return yaml.load(text, _PlainLoader)
+    except RecursionError:
+        raise ConfigError(f"{where} is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Takes no aliases, a few of which exhaust the memory, and no tags, which call for other than plain values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            raise yaml.MarkedYAMLError(problem="aliases and tags are not read", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +215,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:
+        found, (limit,) = _convert(arguments[0], value, where), hint.__metadata__
+        if fault := limit.fault(found):
+            raise ConfigError(f"{where}={found} {fault}")
+        return found
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
@@ -157,15 +247,19 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if origin is dict and isinstance(value, Mapping):
         return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if hint is Path and isinstance(value, str):
-        return Path(value).expanduser()
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+    if hint is Path and isinstance(value, str) and "\0" not in value:
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:
+            raise ConfigError(f"'{where}': {error}") from None
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)  # YAML 1.1 reads 1e-3 as text
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+        raise ConfigError(f"'{where}' must be a finite number, not {value!r}")
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
     raise ConfigError(f"'{where}' must be {getattr(hint, '__name__', hint)}, not {value!r}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 #: In URLs, what stands between ``://`` and ``@``, and what a query calls a password.
@@ -57,17 +57,6 @@ class TrackerError(TCTrackError):
 
 class DependencyError(TCTrackError):
     """An optional package or device that the request needs is not there."""
-
-
-def require_at_least(least: int, values: Mapping[str, int]) -> None:
-    """Check numbers by the names that the user gave them.
-
-    Raises:
-        ConfigError: one is below ``least``.
-    """
-    for name, value in values.items():
-        if value < least:
-            raise ConfigError(f"{name}={value} must be at least {least}")
 
 
 def require(package: str, extra: str, instead: str = "") -> Any:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
-from tctrack.config import build, config_root, load_config
+from tctrack.config import Ascending, Count, Positive, Share, Whole, argument, build, config_root, load_config
 from tctrack.errors import ConfigError
 from tctrack.models.tctrack import TCTrackConfig
 from tctrack.registry import Registry
@@ -26,6 +27,10 @@ class Outer:
     mode: Literal["fast", "slow"] = "fast"
     where: Path | None = None
     inner: Inner = field(default_factory=Inner)
+    share: Share = 0.5
+    times: Count | None = None
+    rate: Positive = 1.0
+    range: Annotated[tuple[Whole, Whole], Ascending()] = (0, 1)
 
 
 def test_files_inherit_and_overrides_win(tmp_path: Path) -> None:
@@ -47,6 +52,16 @@ def test_files_inherit_and_overrides_win(tmp_path: Path) -> None:
         ({"name": "x", "inner": 3}, "'inner' must be a section"),
         ({"name": "x", "inner": {"rat": 1}}, "unknown key 'inner.rat'; did you mean 'rate'"),
         ({"name": "x", "inner": {"sizes": [1, "a"]}}, "'inner.sizes' must be int"),
+        ({"name": "x", "share": -0.1}, "share=-0.1 must be at least 0"),
+        ({"name": "x", "share": 2}, "share=2.0 must be at most 1"),
+        ({"name": "x", "share": float("nan")}, "'share' must be a finite number, not nan"),
+        ({"name": "x", "inner": {"rate": "inf"}}, "'inner.rate' must be a finite number, not 'inf'"),
+        ({"name": "x", "share": 10**400}, "'share' must be a finite number"),
+        ({"name": "x", "times": 0}, "times=0 must be at least 1"),
+        ({"name": "x", "times": 10**30}, "must be at most 2147483647"),
+        ({"name": "x", "rate": 0}, "rate=0.0 must be above 0"),
+        ({"name": "x", "range": [3, 2]}, "range=(3, 2) must be a range"),
+        ({"name": "x", "where": "a\0b"}, "'where' must be Path"),
     ],
 )
 def test_what_does_not_fit_is_named(mapping: dict[str, object], message: str) -> None:
@@ -57,13 +72,50 @@ def test_what_does_not_fit_is_named(mapping: dict[str, object], message: str) ->
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[1, 2]", "must be a mapping"), ("a: [", "not valid YAML"), ("base: x.yaml\n", "inherits from itself")],
+    [
+        ("[1, 2]", "must be a mapping"),
+        ("a: [", "not valid YAML"),
+        ("base: x.yaml\n", "inherits from itself"),
+        ("a: &a [x]\nb: [*a, *a]\n", "aliases and tags are not read"),
+        ("a: &a [*a]\n", "aliases and tags are not read"),
+        ("a: !!bool x\n", "aliases and tags are not read"),
+        ("a: " + "[" * 3000, "nested too deeply"),
+        ("? [1, 2]\n: x\n", "not valid YAML"),
+        ("a: 0b_\n", "not valid YAML"),
+    ],
 )
 def test_malformed_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"x\.yaml") as caught:
         load_config(tmp_path / "x.yaml")
     assert message in str(caught.value)
+
+
+def test_dates_are_text(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("day: 2024-02-30\nnoon: 2024-02-29 12:00:00\n")
+    assert load_config(tmp_path / "x.yaml") == {"day": "2024-02-30", "noon": "2024-02-29 12:00:00"}
+
+
+@pytest.mark.parametrize("source", ["x" * 300, "x/" * 3000, "", "/", "a\0b"])
+def test_odd_paths_are_named(source: str) -> None:
+    with pytest.raises(ConfigError, match="configuration"):
+        load_config(source)
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        load_config(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(("text", "message"), [("0", "0 must be"), ("nan", "no whole number"), ("1.5", "no whole")])
+def test_options_have_bounds(text: str, message: str) -> None:
+    assert argument(Count)("3") == 3
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        argument(Count)(text)
 
 
 def test_an_unknown_file_suggests_a_shipped_one() -> None:

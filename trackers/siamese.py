@@ -22,7 +22,7 @@ from tctrack.types import Box, FloatArray, Frame, TrackResult
 if TYPE_CHECKING:
     from tctrack.models.base import TrackingModel
 
-#: No side of an estimate falls below this, in frame pixels.
+#: No side of an estimate falls below this in frame pixels, or below the first box's where that is smaller.
 MIN_SIDE = 10
 #: A target that fills more of the frame than this is searched for at its first scale.
 MAX_SHARE = 0.5
@@ -39,6 +39,8 @@ class TrackerState(NamedTuple):
     """Mean colour of the first frame, which stands for what lies outside."""
     first_context: float
     """Side of the first template crop in frame pixels."""
+    least: tuple[float, float]
+    """Least width and height of an estimate in frame pixels."""
     centre: tuple[float, float]
     """x, y of the estimate's centre in frame pixels."""
     size: tuple[float, float]
@@ -118,7 +120,8 @@ class SiameseTracker:
         scale = info.template_size / context
         temporal = self.engine.start(template[None], search[None], np.array([[w * scale, h * scale]], np.float32))
         small = thumbnail(frame) if self.settings.motion else None
-        return TrackerState(frame_size, fill, context, centre, (w, h), temporal, small)
+        least = min(w, MIN_SIDE), min(h, MIN_SIDE)
+        return TrackerState(frame_size, fill, context, least, centre, (w, h), temporal, small)
 
     def step(self, frame: Frame, state: TrackerState) -> tuple[TrackResult, TrackerState]:
         """Find the target in the frame after ``state``; return it and the new state.
@@ -190,8 +193,8 @@ class SiameseTracker:
         dx, dy, new_w, new_h = (float(value) / aim.scale for value in boxes[candidate])
         rate = float(penalty) * score * settings.lr
         cx, cy = _clip(aim.expected[0] + dx, 0, width), _clip(aim.expected[1] + dy, 0, height)
-        w = _clip(w * (1 - rate) + new_w * rate, MIN_SIDE, width)
-        h = _clip(h * (1 - rate) + new_h * rate, MIN_SIDE, height)
+        w = _clip(w * (1 - rate) + new_w * rate, state.least[0], width)
+        h = _clip(h * (1 - rate) + new_h * rate, state.least[1], height)
         result = TrackResult(Box(cx - w / 2, cy - h / 2, w, h), score)
         vx, vy = state.velocity
         if aim.ground is not None:

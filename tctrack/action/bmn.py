@@ -8,22 +8,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tctrack.config import Side
+
 
 @dataclass(frozen=True)
 class BMNConfig:
     """Sizes of the network."""
 
-    features: int = 2048
+    features: Side = 2048
     """Channels of the clip features."""
-    num_classes: int = 200
+    num_classes: Side = 200
     """Classes of a video's segments."""
-    length: int = 100
+    length: Side = 100
     """Positions to which the features of a video are resampled."""
-    durations: int = 100
+    durations: Side = 100
     """Longest proposal, in positions."""
-    samples: int = 32
+    samples: Side = 32
     """Points at which a proposal reads the features, over twice its extent."""
-    hidden: int = 256
+    hidden: Side = 256
     """Channels along time; proposals have twice as many before and half as many after the first convolution."""
 
 

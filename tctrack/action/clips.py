@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,35 +15,34 @@ from torch.utils.data import Dataset
 
 from tctrack.action.decoding import Frames, count_frames, read_frames
 from tctrack.action.lists import Example
-from tctrack.errors import ConfigError, DatasetError, require_at_least
+from tctrack.config import Ascending, Bounds, Count, Positive, Side
+from tctrack.errors import ConfigError, DatasetError
 
 
 @dataclass(frozen=True)
 class ClipSpec:
     """What a classifier sees of a video."""
 
-    frames: int = 8
+    frames: Annotated[int, Bounds(1, 1024)] = 8
     """Frames of a clip."""
-    interval: int = 8
+    interval: Count = 8
     """Video frames from one to the next, for dense sampling."""
     sampling: Literal["dense", "uniform"] = "dense"
     """``dense``: frames an interval apart, as on Kinetics. ``uniform``: one out of each of equal parts of the whole
     video, as on Something-Something."""
-    size: int = 224
+    size: Side = 224
     """Side of a training crop."""
-    test_size: int = 256
+    test_size: Side = 256
     """Side of a test crop; the shorter side is scaled to it."""
-    scale: tuple[int, int] = (256, 320)
+    scale: Annotated[tuple[Side, Side], Ascending()] = (256, 320)
     """Range of the shorter side in training, before the crop."""
     flip: bool = True
     """Whether to mirror half of the training clips; not where left and right matter."""
     mean: float = 0.45
-    std: float = 0.225
+    std: Positive = 0.225
     decoder: Literal["opencv", "pyav"] = "opencv"
 
     def __post_init__(self) -> None:
-        names = ("frames", "interval", "size", "test_size")
-        require_at_least(1, {f"clip.{name}": getattr(self, name) for name in names})
         if self.scale[0] < self.size:
             raise ConfigError(f"clip.scale={list(self.scale)} must not be below clip.size={self.size}")
 

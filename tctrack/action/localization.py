@@ -22,6 +22,7 @@ from tctrack.action.decoding import count_frames, read_frames
 from tctrack.action.scores import ACTIVITYNET_TIOUS, mean_average_precision, temporal_iou
 from tctrack.action.segments import Segment, read_annotations, read_durations, results_json
 from tctrack.checkpoint import Checkpoint, pick_device, write_checkpoint
+from tctrack.config import Amount, Count, Positive, Whole
 from tctrack.errors import DatasetError, DependencyError, OutputError
 from tctrack.types import FloatArray
 
@@ -108,16 +109,16 @@ class LocalizerConfig:
     train_subset: str = "training"
     test_subset: str = "validation"
     model: BMNConfig = field(default_factory=BMNConfig)
-    epochs: int = 10
-    batch: int = 16
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    top_classes: int = 2
+    epochs: Count = 10
+    batch: Count = 16
+    lr: Positive = 1e-3
+    weight_decay: Amount = 1e-4
+    top_classes: Count = 2
     """Classes of a video that its proposals are reported with."""
-    detections: int = 100
+    detections: Count = 100
     """Most detections of a video."""
     device: str = "auto"
-    seed: int = 0
+    seed: Whole = 0
 
 
 class Targets(NamedTuple):

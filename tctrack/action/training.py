@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +25,11 @@ from tctrack.action.clips import ActionClips, ClipSpec, Sample, video_views
 from tctrack.action.inflate import inflate
 from tctrack.action.lists import Example, read_list
 from tctrack.checkpoint import pick_device, read_checkpoint
+from tctrack.config import Amount, Bounds, Count, Positive, Share, Whole, Workers
 from tctrack.errors import CheckpointError, ConfigError, DatasetError, OutputError
 
 log = logging.getLogger(__name__)
+Classes = Annotated[int, Bounds(1, 1_000_000)]
 
 
 @dataclass(frozen=True)
@@ -52,32 +54,32 @@ class ActionTrainConfig:
     train: ListConfig
     test: ListConfig | None = None
     """The list to test on after training."""
-    num_classes: tuple[int, ...] = (400,)
+    num_classes: tuple[Classes, ...] = (400,)
     """Classes of every label; Epic-Kitchens has verbs and nouns: [97, 300]."""
     classes: tuple[str, ...] | None = None
     """Names of the classes, label after label, to be stored with the weights."""
     clip: ClipSpec = field(default_factory=ClipSpec)
     image_weights: Path | None = None
     """Weights of an image network to start from."""
-    dropout: float = 0.5
-    epochs: int = 64
-    batch: int = 8
+    dropout: Share = 0.5
+    epochs: Count = 64
+    batch: Count = 8
     """Clips in a step of one process."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.02
+    lr: Positive = 0.02
     """Highest learning rate, for the batches of all processes together."""
-    warmup: float = 8.0
+    warmup: Amount = 8.0
     """Epochs of linear warm-up; a half cosine to zero follows."""
-    weight_decay: float = 1e-4
-    clip_norm: float = 20.0
-    mixup: float = 0.0
+    weight_decay: Amount = 1e-4
+    clip_norm: Positive = 20.0
+    mixup: Amount = 0.0
     """Parameter of mixup's beta distribution; 0 for none."""
-    label_smoothing: float = 0.0
-    test_clips: int = 10
-    test_crops: int = 3
+    label_smoothing: Share = 0.0
+    test_clips: Count = 10
+    test_crops: Count = 3
     device: str = "auto"
-    workers: int = 2
-    seed: int = 0
+    workers: Workers = 2
+    seed: Whole = 0
 
 
 class Scores(NamedTuple):

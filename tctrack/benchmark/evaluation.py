@@ -27,6 +27,9 @@ METRICS: dict[str, tuple[str, Callable[[BoxScores], float]]] = {
     "norm_precision_auc": ("Norm. precision AUC", lambda scores: scores.norm_precision_auc),
 }
 
+#: Sequences without which there is neither an interval nor a test.
+ENOUGH = 2
+
 #: GOT-10k's metrics, which are defined under its protocol only.
 GOT10K_METRICS: dict[str, tuple[str, Callable[[BoxScores], float]]] = {
     "ao": ("AO", lambda scores: scores.ao),
@@ -51,9 +54,10 @@ class TrackerScores:
         """Return a metric's value on each sequence."""
         return [METRICS[metric][1](scores) for scores in self.sequences.values()]
 
-    def interval(self, metric: str) -> tuple[float, float]:
-        """Return the 95 % bootstrap interval over sequences of a metric's mean."""
-        return bootstrap_interval(self.values(metric))
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """Return the 95 % bootstrap interval over sequences of a metric's mean; None for fewer than :data:`ENOUGH`."""
+        values = self.values(metric)
+        return bootstrap_interval(values) if len(values) >= ENOUGH else None
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,12 @@ class Evaluation:
         return [name for name in self.attributes if self.with_attribute(name)]
 
     def comparisons(self) -> list[tuple[str, str, float, float]]:
-        """Return for each pair of trackers the difference of success AUC and its p-value."""
+        """Return for each pair of trackers the difference of success AUC and its p-value.
+
+        There is none for fewer than :data:`ENOUGH` sequences, of which no test can tell anything.
+        """
+        if len(self.sequences) < ENOUGH:
+            return []
         pairs = combinations(self.trackers, 2)
         values = [(a.name, b.name, a.values("success_auc"), b.values("success_auc")) for a, b in pairs]
         return [(a, b, float(np.mean(x) - np.mean(y)), paired_test(x, y)) for a, b, x, y in values]
@@ -150,15 +159,21 @@ def format_table(evaluation: Evaluation) -> str:
     titles = [title for title, _ in evaluation.metrics.values()]
     lines.append("  ".join([f"{'Tracker':{width}}", f"{'FPS':>7}", f"{'95 % of AUC':>13}", *titles]))
     for tracker in evaluation.trackers:
-        low, high = tracker.interval("success_auc")
         mean = tracker.mean()
         cells = [f"{value(mean):{len(title)}.3f}" for title, value in evaluation.metrics.values()]
         fps = f"{tracker.fps:7.1f}" if tracker.fps else f"{'-':>7}"
-        lines.append("  ".join([f"{tracker.name:{width}}", fps, f"{low:.3f}–{high:.3f}".rjust(13), *cells]))
+        lines.append("  ".join([f"{tracker.name:{width}}", fps, format_interval(tracker).rjust(13), *cells]))
     pairs = [f"{a} − {b}: {gap:+.3f} success AUC, p = {p:.4f}" for a, b, gap, p in evaluation.comparisons()]
-    if pairs:
-        lines += ["", f"Paired sign-flip test over sequences, protocol {evaluation.protocol}:", *pairs]
+    if len(evaluation.trackers) > 1:
+        head = f"Paired sign-flip test over sequences, protocol {evaluation.protocol}:"
+        lines += ["", head, *(pairs or ["too few sequences"])]
     return "\n".join(lines)
+
+
+def format_interval(tracker: TrackerScores) -> str:
+    """Return the 95 % interval of the success AUC as text."""
+    interval = tracker.interval("success_auc")
+    return "too few" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
 
 
 def to_json(evaluation: Evaluation) -> str:

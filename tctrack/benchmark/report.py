@@ -12,7 +12,7 @@ from string import Template
 import numpy as np
 
 from tctrack import __version__
-from tctrack.benchmark.evaluation import Evaluation, TrackerScores
+from tctrack.benchmark.evaluation import Evaluation, TrackerScores, format_interval
 from tctrack.benchmark.plots import (
     TRUTH_COLOUR,
     bgr,
@@ -73,15 +73,14 @@ def _summary(evaluation: Evaluation) -> str:
         for key, (_, value) in evaluation.metrics.items():
             number = f"{value(mean):.3f}"
             cells.append(f"<b>{number}</b>" if value(mean) == best[key] else number)
-        low, high = tracker.interval("success_auc")
-        rows.append([*cells, f"{low:.3f} – {high:.3f}", f"{tracker.fps:.1f}" if tracker.fps else "–"])
+        rows.append([*cells, format_interval(tracker), f"{tracker.fps:.1f}" if tracker.fps else "–"])
     return _table(head, rows)
 
 
 def _comparisons(evaluation: Evaluation) -> str:
     pairs = evaluation.comparisons()
     if not pairs:
-        return ""
+        return "<p class='note'>Too few sequences to compare trackers.</p>" if len(evaluation.trackers) > 1 else ""
     rows = [[f"{escape(a)} − {escape(b)}", f"{gap:+.3f}", f"{p:.4f}"] for a, b, gap, p in pairs]
     table = _table(["Pair", f"Success AUC ({evaluation.protocol})", "p"], rows)
     note = "Two-sided sign-flip test of the mean difference over the same sequences."

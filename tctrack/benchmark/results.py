@@ -51,7 +51,7 @@ def read_run(path: Path, frames: int) -> Run:
     """Read one run of a sequence with so many frames.
 
     Raises:
-        DatasetError: the file is malformed or has another number of lines.
+        DatasetError: the file of boxes or times is malformed, or has another number of lines.
     """
     boxes = read_boxes(path)
     if len(boxes) != frames:
@@ -60,9 +60,12 @@ def read_run(path: Path, frames: int) -> Run:
     if not times.is_file():
         return Run(boxes, None)
     try:
-        return Run(boxes, np.array([float(line.replace(",", " ").split()[0]) for line in read_lines(times)]))
+        seconds = np.array([float(line.replace(",", " ").split()[0]) for line in read_lines(times)])
     except (ValueError, IndexError):
-        raise DatasetError(f"{times} must have one number of seconds a line") from None
+        seconds = np.empty(0)
+    if len(seconds) != frames or not (np.isfinite(seconds) & (seconds >= 0)).all():
+        raise DatasetError(f"{times} must have a number of seconds, from 0 on, for each of {frames} frames; remove it")
+    return Run(boxes, seconds)
 
 
 def find_runs(folder: Path, sequence: str, others: Collection[str] = ()) -> list[Path]:

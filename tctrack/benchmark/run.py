@@ -172,13 +172,7 @@ def in_process(jobs: Sequence[Job], threads: int = 1) -> Iterator[Outcome]:
 
 
 def in_processes(jobs: Sequence[Job], workers: int, threads: int = 1) -> Iterator[Outcome]:
-    """Run jobs in worker processes, each with so many threads.
-
-    Raises:
-        ConfigError: there is not at least one worker.
-    """
-    if workers < 1:
-        raise ConfigError(f"{workers} workers cannot run anything; give at least 1")
+    """Run jobs in worker processes, each with so many threads."""
     lost = []
     for job, future in _submit(jobs, workers, threads):
         if isinstance(future.exception(), BrokenProcessPool):

@@ -14,11 +14,14 @@ import inspect
 import os
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from tctrack import __version__
-from tctrack.errors import TCTrackError
+from tctrack.errors import ConfigError, TCTrackError
 
 #: Verb, and its line in ``tctrack --help``. The module of a verb has its name, with ``_`` for ``-``.
 VERBS = {
@@ -41,10 +44,39 @@ VERBS = {
 }
 
 
+#: Exit code of a failure that is not the input's (EX_SOFTWARE of sysexits.h).
+BROKEN = 70
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; return the exit code: 0 done, 2 bad input, 130 interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
+    """Run one verb; return the exit code: 0 done, 2 bad input, 70 a failure of the program, 130 interrupted."""
+    try:
+        with _stopping_as_by_ctrl_c():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except TCTrackError as error:
+        return _end(2, f"error: {error}")
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _end(130, "interrupted")
+    except MemoryError:
+        return _end(2, "error: this needs more memory than there is; ask for less")
+    except OSError as error:
+        if error.filename is None:
+            return _broken(error)
+        return _end(2, f"error: {os.fsdecode(error.filename)}: {error.strerror}")
+    except Exception as error:
+        return _broken(error)
+
+
+def _run(words: list[str]) -> int:
+    parser = _Parser(
         prog="tctrack", description="Online single-object tracking for drones with temporally adaptive convolutions."
     )
     parser.add_argument("--version", action="version", version=f"tctrack {__version__}")
@@ -57,18 +89,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module.add_arguments(verb)
     options = parser.parse_args(words)
     keep_freed_memory()
+    return int(module.run(options))
+
+
+def _end(code: int, line: str) -> int:
+    print(f"tctrack: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def _broken(error: Exception) -> int:
+    """Say where the traceback is kept, or show it where TCTRACK_DEBUG asks for that."""
+    if os.environ.get("TCTRACK_DEBUG"):
+        traceback.print_exception(error)
+        return BROKEN
+    name = f"{type(error).__name__}: {str(error)[:200]}"
     try:
-        with _stopping_as_by_ctrl_c():
-            return int(module.run(options))
-    except TCTrackError as error:
-        print(f"tctrack: error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("tctrack: interrupted", file=sys.stderr)
-        return 130
+        with tempfile.NamedTemporaryFile("w", prefix="tctrack-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return _end(BROKEN, f"failed: {name}; TCTRACK_DEBUG=1 shows where")
+    return _end(BROKEN, f"failed: {name}; please report it with {file.name}")
 
 
 @contextlib.contextmanager

@@ -15,14 +15,14 @@ import argparse
 from pathlib import Path
 
 from tctrack.cli.classifier import add_model_arguments, load_model
-from tctrack.errors import require_at_least
+from tctrack.config import Count, argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("video", metavar="VIDEO", type=Path, help="video file")
-    parser.add_argument("--topk", type=int, default=5, help="classes to print")
-    parser.add_argument("--clips", type=int, default=4, help="clips of the video")
+    parser.add_argument("--topk", type=argument(Count), default=5, help="classes to print")
+    parser.add_argument("--clips", type=argument(Count), default=4, help="clips of the video")
     parser.add_argument("--labels", metavar="FILE", type=Path, help="names of the classes, one a line")
     add_model_arguments(parser)
 
@@ -32,7 +32,6 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.action.lists import read_names
     from tctrack.action.training import classify_video
 
-    require_at_least(1, {"--topk": args.topk, "--clips": args.clips})
     classifier, spec = load_model(args)
     names = read_names(args.labels) if args.labels else classifier.classes
     first = 0

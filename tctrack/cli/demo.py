@@ -14,13 +14,18 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from tctrack.config import Bounds, Whole, argument
 
 if TYPE_CHECKING:
     from tctrack.types import Box, Frame
 
 #: Pictures on the contact sheet, and how many stand side by side.
 PICTURES, COLUMNS = 12, 3
+#: Frames of the clip, and pixels along its sides.
+Length = Annotated[int, Bounds(2, 100_000)]
+MOST = 8192
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo/output"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--model", default="tctrack-lite", metavar="NAME|PATH", help="default: %(default)s")
     parser.add_argument("--weights", metavar="FILE", help="the model's weights, if not the shipped ones")
-    parser.add_argument("--seed", type=int, default=2, help="another seed, another flight (default: %(default)s)")
     parser.add_argument(
-        "--frames", type=int, default=150, metavar="N", help="length of the clip (default: %(default)s)"
+        "--seed", type=argument(Whole), default=2, help="another seed, another flight (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--frames", type=argument(Length), default=150, metavar="N", help="length of the clip (default: %(default)s)"
     )
     parser.add_argument("--size", default="1280x720", metavar="WxH", help="of the frames (default: %(default)s)")
 
@@ -42,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from tctrack.benchmark.metrics import score
-    from tctrack.errors import ConfigError, OutputError, require_at_least
+    from tctrack.errors import ConfigError, OutputError
     from tctrack.scenes.synthetic import Assets, SceneConfig, make_scene
     from tctrack.types import TrackResult
     from tctrack.video import BoxSink, Overlay, VideoSink, contact_sheet, draw_box
@@ -52,9 +59,8 @@ def run(args: argparse.Namespace) -> int:
         width, height = map(int, args.size.split("x"))
     except ValueError:
         raise ConfigError(f"--size '{args.size}' must be WIDTHxHEIGHT, such as 1280x720") from None
-    if width < 64 or height < 64 or args.frames < 2:
-        raise ConfigError("the clip needs at least 2 frames of 64x64 pixels")
-    require_at_least(0, {"--seed": args.seed})
+    if not (64 <= width <= MOST and 64 <= height <= MOST):
+        raise ConfigError(f"--size {args.size} must lie between 64x64 and {MOST}x{MOST} pixels")
     fps = 30.0
     config = SceneConfig(
         target_size=(0.06 * height, 0.09 * height), speed=0.08, shake=0.02, zoom=0.004, roll=0.002,

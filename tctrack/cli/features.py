@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 
 from tctrack.cli.classifier import add_model_arguments, load_model
+from tctrack.config import Count, argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help="video file")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the features")
     parser.add_argument("--format", choices=("npy", "h5"), default="npy", help="kind of file")
-    parser.add_argument("--stride", type=int, default=16, help="video frames from one clip to the next")
+    parser.add_argument("--stride", type=argument(Count), default=16, help="video frames from one clip to the next")
     add_model_arguments(parser)
 
 
@@ -32,9 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from collections import Counter
 
     from tctrack.action.localization import extract_features, write_features
-    from tctrack.errors import DatasetError, OutputError, require_at_least
+    from tctrack.errors import DatasetError, OutputError
 
-    require_at_least(1, {"--stride": args.stride})
     stem, count = Counter(video.stem for video in args.videos).most_common(1)[0]
     if count > 1:
         raise OutputError(

@@ -20,7 +20,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import fields
 from pathlib import Path
+
+from tctrack.config import Workers, argument
 
 #: Damaged frames that are named on the console; the manifest names all.
 SHOWN = 20
@@ -41,18 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard-mb", type=float, default=256.0, metavar="MB", help="size of a shard (default: 256)")
     parser.add_argument("--licence", metavar="TEXT", help="what the manifest says of it, in place of what is known")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one for each core)"
+        "--workers",
+        type=argument(Workers),
+        default=os.cpu_count(),
+        metavar="N",
+        help="processes (default: one for each core)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the pack."""
-    from tctrack.errors import ConfigError
+    from tctrack.config import build
     from tctrack.training.prepare import PrepareOptions, prepare
 
-    if args.workers < 0:
-        raise ConfigError(f"--workers {args.workers} must be 0 or more")
-    options = PrepareOptions(args.size, args.quality, args.stride, args.max_frames, args.smallest, args.shard_mb)
+    options = build(PrepareOptions, {field.name: getattr(args, field.name) for field in fields(PrepareOptions)}, "--")
     manifest = prepare(args.kind, args.root, args.out, options, args.licence, args.workers)
     amount = f"{manifest['tracks']} tracks, {manifest['frames']} crops, {manifest['bytes'] / 1e6:.1f} MB"
     print(f"{args.out}: {amount}; licence: {manifest['licence']}")

@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tctrack.config import Rate, argument
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sequence", required=True, metavar="SEQ", help="sequence to play")
     parser.add_argument("--trackers", nargs="+", metavar="NAME", help="folders to show (default: all)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a video instead of opening a window")
-    parser.add_argument("--fps", type=float, default=30, metavar="F", help="frames a second (default: 30)")
+    parser.add_argument("--fps", type=argument(Rate), default=30, metavar="F", help="frames a second (default: 30)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.benchmark.catalogue import load_benchmark
     from tctrack.benchmark.plots import TRUTH_COLOUR, bgr, tracker_colour
     from tctrack.benchmark.results import find_runs, find_trackers, read_run
-    from tctrack.errors import ConfigError, DatasetError, OutputError
+    from tctrack.errors import DatasetError, OutputError
     from tctrack.types import Box
     from tctrack.video import Window, draw_box, open_picture_sink
 
@@ -43,8 +45,6 @@ def run(args: argparse.Namespace) -> int:
     (sequence,) = found.sequences
     if args.out and isinstance(sequence.source, Path) and args.out.resolve() == sequence.source.resolve():
         raise OutputError(f"--out {args.out} is the sequence's own video; choose another file")
-    if not args.fps > 0:
-        raise ConfigError(f"--fps {args.fps:g} shows nothing; give a positive rate")
     boxes = {"": (sequence.boxes, TRUTH_COLOUR)}
     for rank, name in enumerate(args.trackers or find_trackers(args.results, found.benchmark.name)):
         runs = find_runs(args.results / found.benchmark.name / name, sequence.name, found.present)

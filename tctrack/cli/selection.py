@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tctrack.config import parse_yaml
-from tctrack.errors import ConfigError, require_at_least
+from tctrack.config import Threads, argument, parse_yaml
+from tctrack.errors import ConfigError
 
 if TYPE_CHECKING:
     from tctrack.benchmark.latency import OnlineTracker
@@ -101,22 +101,19 @@ class ImportedTracker:
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of :func:`make_launcher`."""
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="worker processes (default: 1, in this one)"
+        "--workers", type=argument(Threads), default=1, metavar="N", help="worker processes (default: 1, in this one)"
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker (default: 1)")
+    parser.add_argument(
+        "--threads", type=argument(Threads), default=1, metavar="N", help="threads of each worker (default: 1)"
+    )
     parser.add_argument("--launcher", choices=("local", "ray"), default="local", help="where to run (default: local)")
     parser.add_argument("--ray-address", default="auto", metavar="HOST:PORT", help="Ray cluster (default: auto)")
 
 
 def make_launcher(args: argparse.Namespace) -> Launcher:
-    """Return the launcher that the options ask for.
-
-    Raises:
-        ConfigError: there is not at least one thread.
-    """
+    """Return the launcher that the options ask for."""
     from tctrack.benchmark.run import in_process, in_processes, on_ray
 
-    require_at_least(1, {"--threads": args.threads})
     if args.launcher == "ray":
         return functools.partial(on_ray, address=args.ray_address, threads=args.threads)
     if args.workers == 1:

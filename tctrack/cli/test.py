@@ -24,13 +24,17 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
+from tctrack.config import Bounds, Rate, argument
 from tctrack.errors import ConfigError
 
 if TYPE_CHECKING:
     from tctrack.benchmark.run import Job, Outcome
+
+#: Files of results are numbered with three digits.
+Repeats = Annotated[int, Bounds(1, 999)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracker", required=True, nargs="+", metavar="TRACKER", help="trackers to run")
     parser.add_argument("--results", required=True, type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument("--sequences", nargs="+", default=(), metavar="SEQ", help="only these sequences")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="runs of each sequence, seeded 1 to N")
+    parser.add_argument(
+        "--repeat", type=argument(Repeats), default=1, metavar="N", help="runs of each sequence, seeded 1 to N"
+    )
     parser.add_argument("--resume", action="store_true", help="keep the results that are there, and run the rest")
     parser.add_argument("--realtime", action="store_true", help="frames arrive at --fps and do not wait")
-    parser.add_argument("--fps", type=float, default=30, metavar="F", help="frames a second (default: 30)")
+    parser.add_argument("--fps", type=argument(Rate), default=30, metavar="F", help="frames a second (default: 30)")
     parser.add_argument(
         "--latency",
         metavar="MS",
@@ -65,8 +71,6 @@ def run(args: argparse.Namespace) -> int:
     found = load_benchmark(args.dataset, args.root, args.sequences)
     if found.missing and not args.sequences:
         print(_missing_line(found.benchmark.name, len(found.sequences), found.missing), file=sys.stderr)
-    if args.repeat < 1:
-        raise ConfigError(f"--repeat {args.repeat} runs nothing; give at least 1")
     folder = args.results / found.benchmark.name
     trackers = parse_trackers(args.tracker)
     jobs = plan(folder, trackers, found.sequences, args.repeat)

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from tctrack.cli.classifier import add_model_arguments, load_model, print_scores
-from tctrack.errors import require_at_least
+from tctrack.config import Count, Workers, argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("list", metavar="LIST", type=Path, help="list file of labelled videos")
     parser.add_argument("--kind", default="kinetics", help="format of the list: kinetics, ssv2 or epic")
     parser.add_argument("--root", metavar="DIR", type=Path, help="folder of the videos (default: the list's)")
-    parser.add_argument("--clips", type=int, default=10, help="clips of a video")
-    parser.add_argument("--crops", type=int, default=3, help="crops of a clip")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode videos")
+    parser.add_argument("--clips", type=argument(Count), default=10, help="clips of a video")
+    parser.add_argument("--crops", type=argument(Count), default=3, help="crops of a clip")
+    parser.add_argument("--workers", type=argument(Workers), default=2, help="processes that decode videos")
     add_model_arguments(parser)
 
 
@@ -33,8 +33,6 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.action.training import ListConfig, evaluate_classifier
     from tctrack.config import build
 
-    require_at_least(1, {"--clips": args.clips, "--crops": args.crops})
-    require_at_least(0, {"--workers": args.workers})
     source = build(ListConfig, {"path": args.list, "root": args.root, "kind": args.kind})
     classifier, spec = load_model(args)
     scores = evaluate_classifier(

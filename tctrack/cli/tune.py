@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_tracker, parse_trackers
-from tctrack.errors import ConfigError
+from tctrack.config import Count, Whole, argument
 
 if TYPE_CHECKING:
     from tctrack.benchmark.run import TrackerFactory
@@ -32,8 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="JSON file of the trials")
     parser.add_argument("--tracker", default="tctrack-lite", metavar="TRACKER", help="as of 'tctrack test'")
     parser.add_argument("--sequences", nargs="+", default=(), metavar="SEQ", help="only these sequences")
-    parser.add_argument("--trials", type=int, default=20, metavar="N", help="settings to try (default: 20)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random settings (default: 0)")
+    parser.add_argument("--trials", type=argument(Count), default=20, metavar="N", help="settings to try (default: 20)")
+    parser.add_argument(
+        "--seed", type=argument(Whole), default=0, metavar="N", help="seed of the random settings (default: 0)"
+    )
     add_launch_arguments(parser)
 
 
@@ -42,8 +44,6 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.benchmark.catalogue import load_benchmark
     from tctrack.benchmark.tune import WARNING, load_trials, propose, save_trials, search
 
-    if args.trials < 1:
-        raise ConfigError(f"--trials {args.trials} tries nothing; give at least 1")
     print(f"warning: {WARNING}", file=sys.stderr)
     found = load_benchmark(args.dataset, args.root, args.sequences)
     names = [sequence.name for sequence in found.sequences]

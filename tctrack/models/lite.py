@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tctrack.config import Side, Whole
 from tctrack.geometry.decode import SearchGrid
 from tctrack.models.base import TemporalState, TrackingModel, boxes_from_distances, cell_offsets
 from tctrack.models.efficientnet import STRIDE, EfficientNetLite
@@ -25,21 +26,21 @@ from tctrack.settings import TrackerSettings
 class LiteConfig:
     """Architecture of :class:`TCTrackLite`."""
 
-    template_size: int = 128
+    template_size: Side = 128
     """Side of the template crop in pixels; it covers the target's context once."""
-    search_size: int = 256
+    search_size: Side = 256
     """Side of the search crop in pixels, at the template's scale."""
-    adaptive_blocks: tuple[int, ...] = (8, 9, 10)
+    adaptive_blocks: tuple[Whole, ...] = (8, 9, 10)
     """Trunk blocks whose depthwise convolution is an Online-TAdaConv; empty for plain convolutions."""
-    reduction: int = 16
+    reduction: Side = 16
     """Bottleneck factor of the calibrations."""
-    dim: int = 96
+    dim: Side = 96
     """Channels of the similarity map, the memory and the heads."""
-    heads: int = 4
+    heads: Side = 4
     """Attention heads."""
     use_memory: bool = True
     """Refine the map with the memory of earlier frames."""
-    tower_depth: int = 3
+    tower_depth: Side = 3
     """Separable 5×5 convolutions in each head's tower."""
     tracking: TrackerSettings = TrackerSettings(  # noqa: RUF009
         penalty_k=0.1, window_influence=0.3, lr=0.6, subpixel=True, motion=0.3, lost=0.3, found=0.4

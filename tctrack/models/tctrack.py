@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tctrack.config import Side
 from tctrack.geometry.decode import SearchGrid
 from tctrack.models.alexnet import STRIDE, Calibration, TAdaAlexNet
 from tctrack.models.attrans import ATTrans, to_tokens
@@ -24,21 +25,21 @@ class TCTrackConfig:
 
     calibration: Calibration
     """How Online-TAdaConv calibrates: by a window of descriptors (TCTrack) or an attended prior (TCTrack++)."""
-    head_channels: tuple[int, ...]
+    head_channels: tuple[Side, ...]
     """Channels of the convolutions of the two heads."""
     tracking: TrackerSettings
     """The tracker's settings."""
-    template_size: int = 127
+    template_size: Side = 127
     """Side of the template crop in pixels; it shows the target's context once."""
-    search_size: int = 287
+    search_size: Side = 287
     """Side of the search crop in pixels, at the template's scale."""
-    trunk_channels: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
+    trunk_channels: tuple[Side, Side, Side, Side, Side] = (96, 256, 384, 384, 256)
     """Channels of the trunk's convolutions."""
-    dim: int = 192
+    dim: Side = 192
     """Channels of the similarity maps, the memory and AT-Trans."""
-    heads: int = 6
+    heads: Side = 6
     """Attention heads."""
-    feedforward: int = 384
+    feedforward: Side = 384
     """Hidden width of the decoder's MLPs."""
     released_layout: bool = False
     """Reproduce the memory layout that the released weights were trained with."""

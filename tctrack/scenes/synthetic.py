@@ -10,49 +10,51 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tctrack.config import Amount, Ascending, Bounds, Positive, Share
 from tctrack.errors import DatasetError
 from tctrack.files import IMAGE_SUFFIXES, find_file
 from tctrack.types import Box, FloatArray, Frame
 
 #: ``(H, W, 4)`` uint8 cut-out: BGR and coverage.
 Sprite = NDArray[np.uint8]
+Few = Annotated[int, Bounds(0, 1000)]
 
 
 @dataclass(frozen=True)
 class SceneConfig:
     """How scenes are drawn. Sizes are in target sizes (square root of the box area) unless said otherwise."""
 
-    target_size: tuple[float, float] = (14, 90)
+    target_size: Annotated[tuple[Positive, Positive], Ascending()] = (14, 90)
     """Range of the target's size in image pixels, drawn log-uniformly."""
-    speed: float = 0.15
+    speed: Amount = 0.15
     """Typical speed over the ground per frame."""
-    shake: float = 0.05
+    shake: Amount = 0.05
     """Typical random camera motion per frame."""
-    zoom: float = 0.01
+    zoom: Share = 0.01
     """Typical change of log scale per frame."""
-    roll: float = 0.02
+    roll: Amount = 0.02
     """Largest typical rotation of the camera per frame, in radians."""
-    distractors: tuple[int, int] = (0, 5)
+    distractors: Annotated[tuple[Few, Few], Ascending()] = (0, 5)
     """Fewest and most other objects."""
-    lookalike: float = 0.6
+    lookalike: Share = 0.6
     """Probability that a distractor looks like the target."""
-    passing: float = 0.4
+    passing: Amount = 0.4
     """How near a crossing distractor passes, as a share of the 1 to 2.6 sizes that others keep off."""
-    deform: float = 0.12
+    deform: Share = 0.12
     """Largest typical change of the target's width and of its height."""
-    occluder: float = 0.2
+    occluder: Share = 0.2
     """Probability that something covers the target for a while."""
-    occluder_size: tuple[float, float] = (0.4, 1.2)
+    occluder_size: Annotated[tuple[Positive, Positive], Ascending()] = (0.4, 1.2)
     """Range of the size of what covers it."""
-    camouflage: float = 0.1
+    camouflage: Share = 0.1
     """Probability that the target is textured like the ground."""
-    light: float = 0.02
+    light: Share = 0.02
     """Typical change of log brightness per frame."""
 
 

@@ -11,12 +11,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
+from tctrack.config import Amount, Bounds, Count, Share, Side, Whole
 from tctrack.errors import DatasetError
 from tctrack.geometry.boxes import context_side
 from tctrack.scenes.synthetic import Assets, SceneConfig, make_scene
@@ -24,20 +25,23 @@ from tctrack.training.disturb import Cover, Disturbance, Twin, smear, tint
 from tctrack.training.packs import CONTEXT, STILL, open_pack
 from tctrack.types import FloatArray, Frame
 
+#: Frames that are held in memory.
+Stretch = Annotated[int, Bounds(1, 1000)]
+
 
 @dataclass(frozen=True)
 class SiameseSampling:
     """The sampling of SiamRPN++ (CVPR 2019), which TCTrack takes over: one shift and one scale for a whole clip."""
 
-    shift: float = 64.0
+    shift: Amount = 64.0
     """Largest shift of the search crops off their targets, in search pixels."""
-    scale: float = 0.18
+    scale: Annotated[float, Bounds(0, 0.9)] = 0.18
     """Largest relative change of the search crops' width and height."""
-    template_shift: float = 4.0
+    template_shift: Amount = 4.0
     """Largest shift of the template, in its pixels."""
-    template_scale: float = 0.05
+    template_scale: Annotated[float, Bounds(0, 0.9)] = 0.05
     """Largest relative change of the template's width and height."""
-    blur: float = 0.2
+    blur: Share = 0.2
     """Probability that a search crop is blurred."""
 
 
@@ -45,28 +49,28 @@ class SiameseSampling:
 class ClipConfig:
     """How clips are cut and disturbed."""
 
-    template_size: int = 128
+    template_size: Side = 128
     """Side of the template crop in pixels."""
-    search_size: int = 256
+    search_size: Side = 256
     """Side of the search crops in pixels."""
-    length: int = 4
+    length: Stretch = 4
     """Search crops in a clip, the first one included."""
-    drift: tuple[float, ...] = (3.0, 10.0, 28.0)
+    drift: tuple[Amount, ...] = (3.0, 10.0, 28.0)
     """The tracker's error of position in search pixels (standard deviation, cut off at 0.3 of the crop); one is drawn
     for each clip. In recordings, :data:`_MOTION` is added for the target's own."""
-    scale_jitter: float = 0.08
+    scale_jitter: Share = 0.08
     """The tracker's error of log scale (standard deviation)."""
-    gap: int = 8
+    gap: Count = 8
     """Most frames of a recorded track between two search crops."""
-    reach: int = 80
+    reach: Whole = 80
     """Most frames of a recorded track between the template and the first search crop."""
-    strides: tuple[int, ...] = (1,)
+    strides: tuple[Stretch, ...] = (1,)
     """Frames of a synthetic scene between two search crops; one is drawn for each clip."""
-    twin: float = 0.35
+    twin: Share = 0.35
     """Probability that a copy of the target is pasted into a recorded track."""
-    cover: float = 0.0
+    cover: Share = 0.0
     """Probability that a patch of the ground hides the target of a recorded track for some frames."""
-    hidden: float = 0.0
+    hidden: Share = 0.0
     """A target that shows less of itself than this share counts as absent: its box is put outside the crop."""
     siamese: SiameseSampling | None = None
     """Cut every crop about its own target instead, as the published trackers were trained; the template and the last

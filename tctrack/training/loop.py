@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from tctrack.checkpoint import fill
 from tctrack.checkpoint.load import save_model
-from tctrack.errors import CheckpointError, ConfigError, DatasetError, OutputError, require_at_least
+from tctrack.config import Count, Positive, Share, Threads, Whole, Workers
+from tctrack.errors import CheckpointError, ConfigError, DatasetError, OutputError
 from tctrack.models.base import ModelConfig, TrackingModel
 from tctrack.ops.fold import fold_batch_norms
 from tctrack.scenes.synthetic import Assets, SceneConfig
@@ -41,7 +42,7 @@ class DataConfig:
 
     root: Path | None = None
     """A crop pack of recorded tracks: what ``tctrack prepare`` wrote, or a folder with ``boxes.json``."""
-    packs: dict[str, float] = field(default_factory=dict)
+    packs: dict[str, Positive] = field(default_factory=dict)
     """More crop packs, and the weight of each beside ``root``'s 1."""
     photos: tuple[Path, ...] = ()
     """Folders of photos, the ground of synthetic scenes."""
@@ -49,13 +50,13 @@ class DataConfig:
     """Folders of .png cut-outs with alpha, the objects of synthetic scenes."""
     polygons: tuple[Path, ...] = ()
     """Folders with ``images/`` and ``polygons/`` (YOLO instance polygons): grounds and objects."""
-    recorded_share: float = 0.5
+    recorded_share: Share = 0.5
     """Share of clips from the crop packs, when there are any; the rest is synthetic."""
-    stills: float = 0.3
+    stills: Share = 0.3
     """Share of single images among the recorded clips."""
-    distinct: int | None = None
+    distinct: Count | None = None
     """Number of different clips, which come again and again; always new ones unless set."""
-    grow: tuple[int, ...] = ()
+    grow: tuple[Whole, ...] = ()
     """Steps from which on clips are one search crop longer, up to ``clips.length``."""
 
 
@@ -80,13 +81,13 @@ class TrainConfig:
     tensorboard: bool = False
     """Also log to ``tensorboard/``."""
     device: str = "auto"
-    workers: int = 1
+    workers: Workers = 1
     """Processes that prepare clips, for each process that trains."""
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads of the network; all cores unless set."""
-    seed: int = 0
-    checkpoint_every: int = 200
-    log_every: int = 20
+    seed: Whole = 0
+    checkpoint_every: Count = 200
+    log_every: Count = 20
 
 
 @dataclass
@@ -120,7 +121,6 @@ def train(config: TrainConfig, build_tracker: TrackerBuilder | None = None) -> P
     if config.validation is not None and build_tracker is None:
         raise ConfigError("validation tracks; give train() a build_tracker, or leave validation out")
     if config.threads is not None:
-        require_at_least(1, {"threads": config.threads})
         torch.set_num_threads(config.threads)
     with Processes(config.device) as processes:
         return _train(config, processes, build_tracker)
@@ -248,21 +248,9 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
 
 def _check(config: TrainConfig, model: ModelConfig, processes: Processes) -> None:
     clips, optim = config.clips, config.optim
-    require_at_least(
-        1,
-        {
-            "optim.batch": optim.batch,
-            "optim.accumulate": optim.accumulate,
-            "log_every": config.log_every,
-            "checkpoint_every": config.checkpoint_every,
-            "clips.gap": clips.gap,
-            "the lowest of clips.strides": min(clips.strides, default=0),
-            "validation.every": config.validation.every if config.validation is not None else 1,
-        },
-    )
-    require_at_least(0, {"workers": config.workers})
-    if not clips.drift:
-        raise ConfigError("clips.drift names no error of the tracker; give at least one, such as [0]")
+    for name in ("drift", "strides"):
+        if not getattr(clips, name):
+            raise ConfigError(f"clips.{name} is empty; give at least one number")
     if optim.schedule == "log" and optim.final_lr <= 0:
         raise ConfigError(f"optim.final_lr={optim.final_lr} has no logarithm; raise it, or set optim.schedule=cosine")
     if (clips.template_size, clips.search_size) != (model.template_size, model.search_size):
@@ -287,8 +275,6 @@ def _dataset(config: TrainConfig) -> ClipDataset:
     data, batch = config.data, config.optim.batch
     weights = {data.root: 1.0} if data.root else {}
     weights |= {Path(root).expanduser(): weight for root, weight in data.packs.items()}
-    if not all(weight > 0 for weight in weights.values()):
-        raise ConfigError("the weights of data.packs must be positive; leave out what shall not be used")
     recorded = [(CropPack(root, stills=data.stills), weight) for root, weight in weights.items()]
     share = data.recorded_share if recorded else 0.0
     sources: list[tuple[ClipSource, float]] = []

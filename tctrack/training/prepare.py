@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from tctrack.errors import ConfigError, DatasetError, OutputError, SourceError, TCTrackError
+from tctrack.config import Bounds, Count
+from tctrack.errors import DatasetError, OutputError, SourceError, TCTrackError
 from tctrack.files import read_json
 from tctrack.geometry.boxes import context_side, has_area
 from tctrack.geometry.crops import crop_subpixel, mean_colour
@@ -45,27 +46,18 @@ from tctrack.video import open_source
 class PrepareOptions:
     """How crops are cut and packed."""
 
-    size: int = 384
+    size: Annotated[int, Bounds(CONTEXT, 8192)] = 384
     """Side of the crops in pixels."""
-    quality: int = 90
+    quality: Annotated[int, Bounds(1, 100)] = 90
     """JPEG quality, 1–100."""
-    stride: int = 1
+    stride: Count = 1
     """Keep every so many frames of a video's track."""
-    max_frames: int | None = None
+    max_frames: Count | None = None
     """Keep at most so many frames of a video's track, evenly spread."""
-    smallest: float = 8.0
+    smallest: Annotated[float, Bounds(1)] = 8.0
     """Leave out boxes with a shorter side, in pixels of the original frame."""
-    shard_mb: float = 256.0
+    shard_mb: Annotated[float, Bounds(0.01)] = 256.0
     """A shard ends with the recording that takes it past so many megabytes."""
-
-    def __post_init__(self) -> None:
-        low = {"size": CONTEXT, "quality": 1, "stride": 1, "max_frames": 1, "smallest": 1, "shard_mb": 0.01}
-        for name, least in low.items():
-            value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise ConfigError(f"{name}={value} must be at least {least:g}")
-        if self.quality > 100:
-            raise ConfigError(f"quality={self.quality} must be at most 100")
 
 
 class Crop(NamedTuple):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tctrack.checkpoint import fill, read_checkpoint
+from tctrack.config import Amount, Count, Positive, Share, Whole
 from tctrack.errors import CheckpointError, ConfigError, DependencyError
 from tctrack.models.base import TrackingModel
 from tctrack.models.build import build_model
@@ -40,28 +41,28 @@ class OptimConfig:
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """``sgd`` has momentum 0.9."""
-    steps: int = 6000
-    batch: int = 8
+    steps: Count = 6000
+    batch: Count = 8
     """Clips in a step, over all processes."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Passes in which a process works off its share of the batch; batch norms see one pass at a time."""
-    lr: float = 1e-3
-    trunk_lr: float = 0.15
+    lr: Positive = 1e-3
+    trunk_lr: Amount = 0.15
     """Learning rate of the trunk's trained blocks, in parts of ``lr``."""
-    trunk_from: int = 0
+    trunk_from: Whole = 0
     """First step in which the trunk's trained blocks learn."""
-    final_lr: float = 0.02
+    final_lr: Share = 0.02
     """Learning rate at the end, in parts of ``lr``."""
     schedule: Literal["cosine", "log"] = "cosine"
-    warmup: int = 100
+    warmup: Whole = 100
     """Steps of linear warm-up."""
-    warmup_lr: float = 0.0
+    warmup_lr: Share = 0.0
     """Learning rate that the warm-up starts from, in parts of ``lr``."""
-    weight_decay: float = 1e-4
-    clip_norm: float = 5.0
-    ema: float = 0.998
+    weight_decay: Amount = 1e-4
+    clip_norm: Positive = 5.0
+    ema: Share = 0.998
     """Decay of the averaged weights, which are the ones that ship; 0 for the weights themselves."""
-    train_from_block: int = 8
+    train_from_block: Whole = 8
     """First trunk block of tctrack-lite that learns; everything before it stays as it was on ImageNet."""
 
 

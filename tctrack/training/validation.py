@@ -17,6 +17,7 @@ from tctrack.benchmark.latency import OnlineTracker
 from tctrack.benchmark.metrics import BoxScores, mean_scores
 from tctrack.benchmark.run import in_process, score_trackers
 from tctrack.benchmark.sequences import BenchmarkSequence
+from tctrack.config import Count
 from tctrack.models.base import TrackingModel
 
 #: Turns a network into a tracker.
@@ -38,7 +39,7 @@ class ValidationConfig:
     """When to validate and on what."""
 
     sets: tuple[SetConfig, ...]
-    every: int = 1000
+    every: Count = 1000
     """Steps between validations; the last step is always followed by one."""
 
 

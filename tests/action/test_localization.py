@@ -94,7 +94,7 @@ def test_features_through_the_command_line(flicker: Path, tmp_path: Path, capsys
     for words, message in (
         ([flicker, "--clip", "frames={"], "is not valid YAML"),
         ([flicker, "--clip", "frames=0"], "clip.frames=0 must be at least 1"),
-        ([flicker, "--stride", "0"], "--stride=0 must be at least 1"),
+        ([flicker, "--stride", "0"], "--stride: 0 must be at least 1"),
         ([flicker, tmp_path / flicker.name], "2 videos are called 'flicker'"),
     ):
         assert main(["features", *arguments, *map(str, words)]) == 2

@@ -48,6 +48,17 @@ def test_the_best_tracker_comes_first_with_its_speed(evaluation: Evaluation) -> 
     assert second.fps is None
 
 
+def test_one_sequence_is_too_few_for_statistics(dtb70: Path, results: Path) -> None:
+    one = evaluate(load_benchmark("DTB70", dtb70, ["Car6"]), results, TRACKERS, "otb")
+
+    assert "too few" in format_table(one)
+    assert "p = " not in format_table(one)
+    content = json.loads(to_json(one))
+    assert content["trackers"]["late_bird"]["intervals_95"]["success_auc"] is None
+    assert content["comparisons"] == []
+    assert "Too few sequences" in render_html(one, results)
+
+
 def test_json_has_the_published_shape(evaluation: Evaluation) -> None:
     content = json.loads(to_json(evaluation))
 

@@ -20,7 +20,7 @@ from tctrack.benchmark.run import (
     run_jobs,
     score_trackers,
 )
-from tctrack.errors import ConfigError, OutputError
+from tctrack.errors import OutputError
 from tctrack.types import Box, Frame, TrackResult
 
 
@@ -132,11 +132,6 @@ def test_scores_come_without_files(dtb70: Path) -> None:
 
     assert set(scores["static"]) == {"Animal1", "Car6", "Yacht4"}
     assert 0 < scores["static"]["Car6"].success_auc < 20 / 21
-
-
-def test_no_workers_are_refused() -> None:
-    with pytest.raises(ConfigError, match="0 workers"):
-        next(in_processes([], workers=0))
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -93,8 +94,14 @@ def test_awkward_boxes_stay_in_bounds(
         assert np.isfinite(result.box).all()
         assert 0 <= x + w / 2 <= 480
         assert 0 <= y + h / 2 <= 360
-        assert MIN_SIDE <= w <= 480
-        assert MIN_SIDE <= h <= 360
+        assert min(MIN_SIDE, box[2]) <= w <= 480
+        assert min(MIN_SIDE, box[3]) <= h <= 360
+
+
+def test_targets_below_the_least_side_can_be_boxed(frames: list[Frame]) -> None:
+    model = tiny_model("tctrack")
+    still = SiameseTracker(TorchEngine(model), dataclasses.replace(GOLDEN_TRACKING, lr=0.0))
+    assert {(result.box.w, result.box.h) for result in follow(still, frames, (200, 150, 5, 7))} == {(5, 7)}
 
 
 def test_settings_can_be_overridden(frames: list[Frame]) -> None:

@@ -183,7 +183,7 @@ def test_packs_are_mixed_by_weight(tmp_path: Path, initial: Path) -> None:
     dataset = engine._dataset(config)
     colours = [int(dataset[index].template.mean((0, 1)).argmax()) for index in range(len(dataset))]
     assert np.bincount(colours) / len(dataset) == pytest.approx([0.2, 0.6, 0.2], abs=0.1)
-    with pytest.raises(ConfigError, match=r"data\.packs"):
+    with pytest.raises(ConfigError, match=r"data\.packs\..*red=0\.0 must be above 0"):
         engine._dataset(_config(tmp_path, initial, f"data.packs={{{tmp_path / 'red'}: 0}}"))
 
 
@@ -422,7 +422,18 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path: Path, initial: Path) -> No
         (["model.name=tctrack-light"], "did you mean 'tctrack-lite'"),
         (["log_every=0"], "log_every=0 must be at least 1"),
         (["clips.gap=0"], r"clips\.gap=0 must be at least 1"),
-        (["clips.strides=[1, 0]"], r"lowest of clips\.strides=0"),
+        (["clips.strides=[1, 0]"], r"clips\.strides=0 must be at least 1"),
+        (["clips.strides=[]"], r"clips\.strides is empty"),
+        (["optim.steps=-5"], r"optim\.steps=-5 must be at least 1"),
+        (["optim.ema=1.5"], r"optim\.ema=1\.5 must be at most 1"),
+        (["optim.clip_norm=0"], r"optim\.clip_norm=0\.0 must be above 0"),
+        (["scene.distractors=[5, 1]"], r"scene\.distractors=\(5, 1\) must be a range"),
+        (["data.packs={a: .nan}"], r"'data\.packs\.a' must be a finite number"),
+        *(
+            ([f"optim.{name}={value}"], rf"'optim\.{name}' must be a finite number")
+            for name in ("lr", "ema", "clip_norm", "final_lr", "weight_decay", "trunk_lr")
+            for value in (".nan", ".inf", "-.inf", "nan")
+        ),
         (["clips.drift=[]"], r"clips\.drift"),
         (["optim.schedule=log", "optim.final_lr=0"], "no logarithm"),
         (["threads=0"], "threads=0"),
