@@ -42,3 +42,12 @@ def test_help(verb: str) -> None:
 
 def test_the_tracker_does_not_need_torch() -> None:
     assert "torch" not in loaded_after("import trackers.siamese, trackers.nanotrack, tctrack.engines.onnx")
+
+
+def test_without_torch_one_line_says_how_to_install_it() -> None:
+    run = "from tctrack.cli import main; sys.exit(main(['convert', 'a', '--out', 'b']))"
+    script = f"import sys; sys.modules['torch'] = None; {run}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "download.pytorch.org/whl/cpu" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
     }
     specs = [f"tctrack-lite,weights={path},label={index}" for index, path in enumerate(trained.values())]
     scores = score_trackers(parse_trackers(specs), development_set(args.data), make_launcher(args))
+    print(f"torch {torch.__version__}\n")
     print("| variant | success AUC | precision@20 | parameters | step |\n|---|---|---|---|---|")
     for (name, path), by_sequence in zip(trained.items(), scores.values(), strict=True):
         mean = mean_scores(by_sequence.values())

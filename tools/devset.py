@@ -18,6 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from tctrack.benchmark.catalogue import load_benchmark
 from tctrack.benchmark.metrics import bootstrap_interval
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
     launch = make_launcher(args)
     scores = score_trackers(parse_trackers(args.tracker), [run for each in runs.values() for run in each], launch)
     names = list(next(iter(scores.values())))
+    print("torch", torch.__version__)
     print("success AUC / precision@20 (otb)            ", *(f"{tracker:>14}" for tracker in scores))
     for name in sorted(names):
         print(f"{name:44}", *(f"{s[name].success_auc:7.3f}/{s[name].precision_20:.3f} " for s in scores.values()))

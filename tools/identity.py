@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from tctrack.benchmark.catalogue import load_benchmark
 from tctrack.benchmark.identity import SceneSequence, generate_scenes, identify, summarize
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
         recorded = load_benchmark("folder", args.data / "videos", args.sequences).sequences
     boxes = run_trackers(factories, [*scenes, *recorded], make_launcher(args))
 
+    print("torch", torch.__version__)
     groups = {f"{kind} ({args.scenes})": [scene for scene in scenes if scene.kind == kind] for kind in KINDS}
     print_table("generated", boxes, groups | {f"all ({len(scenes)})": scenes})
     if recorded:

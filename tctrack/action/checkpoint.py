@@ -40,7 +40,11 @@ def load_classifier(name: str | Path, weights: str | Path | None = None, device:
     """
     name, place = str(name), pick_device(device)
     if weights is None and name in BACKBONES:
-        raise CheckpointError(f"'{name}' has no shipped weights; pass weights=FILE (.safetensors or released .pth)")
+        raise CheckpointError(
+            f"'{name}' has no shipped weights; pass weights=FILE (.safetensors or released .pth), or train it on a list"
+            " of lines 'video class': tctrack train-action --config action/tada2d_r50_kinetics400"
+            f" model={name} num_classes=[5] train.path=train.txt"
+        )
     if name not in BACKBONES and (weights is not None or not Path(name).exists()):
         raise CheckpointError(f"no video classifier or checkpoint '{name}'{suggest(name, BACKBONES)}")
     path = Path(name if weights is None else weights)

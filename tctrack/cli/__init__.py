@@ -43,7 +43,7 @@ VERBS = {
     "tune": "search the tracker's hyper-parameters on a training split",
 }
 
-
+TORCH_HINT = "pip install torch --index-url https://download.pytorch.org/whl/cpu (for a GPU: pip install torch)"
 #: Exit code of a failure that is not the input's (EX_SOFTWARE of sysexits.h).
 BROKEN = 70
 
@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return _end(130, "interrupted")
+    except ModuleNotFoundError as error:
+        return _end(2, f"error: torch is not installed; {TORCH_HINT}") if error.name == "torch" else _broken(error)
     except MemoryError:
         return _end(2, "error: this needs more memory than there is; ask for less")
     except OSError as error:

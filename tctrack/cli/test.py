@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; 1 means that a tracker failed on a sequence."""
+    import torch
     from tqdm import tqdm
 
     from tctrack.benchmark.catalogue import load_benchmark
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if shown and not found.benchmark.withheld:
         everywhere = all(find_runs(folder / name, seq.name, found.present) for name in shown for seq in found.sequences)
         print(format_table(evaluate(found, args.results, shown, "otb", partial=not everywhere)))
+        print(f"torch {torch.__version__}")
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return 1 if failed else 0

