@@ -139,23 +139,35 @@ class SiameseTracker:
         """
         if not states:
             return []
-        small = thumbnail(frame) if self.settings.motion else None
-        motions: dict[int, CameraMotion | None] = {}  # targets that were seen in the same frame share it
-        aims = []
         for state in states:
             check_frame(frame, state.frame_size)
-            if small is not None and state.thumbnail is not None and id(state.thumbnail) not in motions:
-                motions[id(state.thumbnail)] = follow_camera(state.thumbnail, small, state.frame_size[0])
-            aims.append(self._aim(frame, state, motions.get(id(state.thumbnail))))
-        single = len(states) == 1
-        temporal = states[0].temporal if single else self.engine.join([state.temporal for state in states])
-        boxes, scores, temporal = self.engine.step(np.stack([aim.crop for aim in aims]), temporal)
-        parts = [temporal] if single else self.engine.split(temporal)
-        boxes, scores = boxes.astype(np.float64), scores.astype(np.float64)
+        small, motions = self._follow_camera(frame, states)
+        aims = [self._aim(frame, state, motion) for state, motion in zip(states, motions, strict=True)]
+        boxes, scores, temporal = self._run([aim.crop for aim in aims], [state.temporal for state in states])
         return [
-            self._settle(aim, boxes[n], scores[n], state._replace(temporal=part, thumbnail=small))
-            for n, (aim, state, part) in enumerate(zip(aims, states, parts, strict=True))
+            self._settle(aim, boxes[n], scores[n], state._replace(temporal=temporal[n], thumbnail=small))
+            for n, (aim, state) in enumerate(zip(aims, states, strict=True))
         ]
+
+    def _follow_camera(
+        self, frame: Frame, states: Sequence[TrackerState]
+    ) -> tuple[NDArray[np.uint8] | None, list[CameraMotion | None]]:
+        """Return the frame's thumbnail, and the camera's motion since the frame where each target was last sought."""
+        if not self.settings.motion:
+            return None, [None] * len(states)
+        small = thumbnail(frame)
+        motions: dict[int, CameraMotion | None] = {}  # targets that were sought in the same frame share it
+        for state in states:
+            if state.thumbnail is not None and id(state.thumbnail) not in motions:
+                motions[id(state.thumbnail)] = follow_camera(state.thumbnail, small, state.frame_size[0])
+        return small, [motions.get(id(state.thumbnail)) for state in states]
+
+    def _run(self, crops: Sequence[Frame], states: Sequence[State]) -> tuple[FloatArray, FloatArray, Sequence[State]]:
+        """Run the network on a batch; return its candidates ``(B, N, 4)`` and ``(B, N)``, and the new states."""
+        single = len(states) == 1
+        boxes, scores, state = self.engine.step(np.stack(crops), states[0] if single else self.engine.join(states))
+        parts = [state] if single else self.engine.split(state)
+        return boxes.astype(np.float64), scores.astype(np.float64), parts
 
     def _aim(self, frame: Frame, state: TrackerState, motion: CameraMotion | None) -> _Aim:
         """Cut the search crop about the place that the ground and the target's velocity predict.

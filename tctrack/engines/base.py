@@ -36,6 +36,10 @@ class ModelInfo:
     """Side of the search crop in pixels, at the template's scale."""
     settings: TrackerSettings
     """The tracker's settings that suit it."""
+    parameters: int = 0
+    """Its parameters; 0 where nobody counted."""
+    macs: int = 0
+    """Multiply-adds of one step for one target, in convolutions and products; 0 where nobody counted."""
 
 
 class Engine(ABC):

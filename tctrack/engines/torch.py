@@ -101,6 +101,21 @@ class ProgramEngine(Graphs):
         return [value.cpu().numpy() for value in outputs]
 
 
+def count(model: TrackingModel) -> tuple[int, int]:
+    """Return a network's parameters, and the multiply-adds of one step for one target, in convolutions and products."""
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
+
+    config, device = model.config, next(model.parameters()).device
+    template, search = (
+        torch.zeros(1, 3, side, side, device=device) for side in (config.template_size, config.search_size)
+    )
+    with torch.no_grad():
+        state = model.start(template, search)
+        with FlopCounterMode(display=False) as counter:
+            model.step(search, state)
+    return sum(weight.numel() for weight in model.parameters()), counter.get_total_flops() // 2
+
+
 def as_network_input(images: Tensor) -> Tensor:
     """Return crops ``(B, S, S, 3)`` uint8 as networks take them, ``(B, 3, S, S)`` float32."""
     return images.permute(0, 3, 1, 2).float()

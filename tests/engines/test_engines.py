@@ -10,8 +10,9 @@ import torch
 
 from tctrack.engines import load_engine
 from tctrack.engines.base import ModelInfo, describe, described
-from tctrack.engines.torch import TorchEngine, flatten, unflatten
+from tctrack.engines.torch import TorchEngine, count, flatten, unflatten
 from tctrack.errors import CheckpointError, ConfigError
+from tctrack.models.build import build_model
 from tctrack.settings import TrackerSettings
 from tests.clips import square_box, square_frames
 from tests.published import tiny_model
@@ -49,6 +50,12 @@ def test_graphs_describe_their_network() -> None:
     for text in ("", "null", "{}", '{"model": {}, "batch": 1}'):
         with pytest.raises(CheckpointError, match="'here' does not describe"):
             described(text, "here")
+
+
+def test_parameters_and_multiply_adds_are_counted() -> None:
+    parameters, macs = count(build_model("tctrack-lite").eval())
+    assert parameters == pytest.approx(1.27e6, rel=0.01)
+    assert 3e8 < macs < 1e9  # the trunk alone takes 318 million
 
 
 def test_what_an_engine_cannot_run(tmp_path: Path) -> None:
