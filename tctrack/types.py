@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Frame = NDArray[np.uint8]
 #: Floating-point array; shapes are given where it is used.
 FloatArray = NDArray[np.floating[Any]]
+#: ``tracked``: seen; ``hidden``: not seen now, the box is where it should be; ``lost``: no longer to be trusted.
+State = Literal["tracked", "hidden", "lost"]
 
 
 class Box(NamedTuple):
@@ -25,8 +27,11 @@ class Box(NamedTuple):
 class TrackResult(NamedTuple):
     """What a tracker says about one frame.
 
-    ``box`` is in frame pixels; ``score`` is the tracker's confidence, or None when it has none.
+    ``box`` is in frame pixels; ``score`` is the tracker's own, or None when it has none; ``state`` tells whether the
+    target is there; ``confidence`` is the probability, 0–1, that the box is right, or None when it is not known.
     """
 
     box: Box
     score: float | None = None
+    state: State = "tracked"
+    confidence: float | None = None

@@ -50,7 +50,7 @@ def serve(name: str, **options: Any) -> None:
                 box, score = region.bounds(), None
                 tracker.init(frame, box)
             else:
-                box, score = tracker.update(frame)
+                box, score, *_ = tracker.update(frame)
             confidence = {} if score is None else {"confidence": score}
             server.status([(trax.Rectangle.create(*box), confidence)])
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tctrack.types import Box, FloatArray, Frame, TrackResult
 
@@ -16,6 +18,7 @@ Colour = tuple[int, int, int]
 GREEN: Colour = (96, 230, 60)
 DARK: Colour = (24, 20, 16)
 WHITE: Colour = (255, 255, 255)
+RED: Colour = (60, 60, 240)
 
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 #: Lines are drawn at a sixteenth of a pixel.
@@ -41,7 +44,10 @@ class Overlay:
         box = result.box
         self._path.append((box.x + box.w / 2, box.y + box.h / 2))
         _draw_trace(picture, np.array(self._path), self._colour)
-        draw_box(picture, box, "" if result.score is None else f"{result.score:.2f}", self._colour)
+        if result.state == "tracked":
+            draw_box(picture, box, "" if result.score is None else f"{result.score:.2f}", self._colour)
+        else:
+            draw_box(picture, box, result.state, RED, dashed=True)
         words = [self._title, "" if fps is None else f"{fps:.0f} FPS"]
         if any(words):
             unit = _unit(picture)
@@ -49,13 +55,15 @@ class Overlay:
         return picture
 
 
-def draw_box(picture: Frame, box: Box, label: str = "", colour: Colour = GREEN) -> None:
+def draw_box(picture: Frame, box: Box, label: str = "", colour: Colour = GREEN, dashed: bool = False) -> None:
     """Draw a box, and a label on a plate above it, into ``picture`` in place."""
     unit = _unit(picture)
-    corners = np.array([[box.x, box.y], [box.x + box.w, box.y + box.h]])
-    (left, top), (right, bottom) = np.round(corners * 2**_SHIFT).astype(int).tolist()
+    x, y, w, h = box
+    dash = 10 * unit if dashed else max(w, h)
+    corners = np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)])
+    lines = [line for start, end in itertools.pairwise(corners) for line in _dashes(start, end, dash)]
     for paint, width in ((DARK, 4 * unit), (colour, 2 * unit)):
-        cv2.rectangle(picture, (left, top), (right, bottom), paint, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+        cv2.polylines(picture, lines, False, paint, max(1, round(width)), cv2.LINE_AA, _SHIFT)
     if label:
         _draw_plate(picture, label, (box.x, box.y - 4 * unit), colour, above=True)
 
@@ -91,6 +99,13 @@ def _draw_plate(
     _blend(plate, DARK, 0.6)
     at = (x + margin, y + margin + height)
     cv2.putText(picture, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
+
+
+def _dashes(start: FloatArray, end: FloatArray, dash: float) -> list[NDArray[np.int32]]:
+    """Return the strokes from ``start`` to ``end`` (x, y), both ends drawn, of about ``dash`` pixels with such gaps."""
+    count = 2 * min(round(float(np.abs(end - start).max()) / (2 * dash)), 1000) + 1
+    points = start + np.linspace(0, 1, count + 1)[:, None] * (end - start)
+    return list(np.round(points * 2**_SHIFT).astype(np.int32).reshape(-1, 2, 2))
 
 
 def _draw_trace(picture: Frame, points: FloatArray, colour: Colour) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tctrack.types import Box, Frame, TrackResult
+from tctrack.types import Box, Frame, State, TrackResult
 from tctrack.video import Overlay, draw_box
 from tctrack.video.overlay import GREEN
 
@@ -59,6 +59,20 @@ def test_the_trace_follows_the_centre_and_fades() -> None:
     row = greenness(drawn)[120, 20:500]
     assert row[0] < 0.1 < row[200] < row[300] < row[400]
     assert row[400] > 0.7
+
+
+@pytest.mark.parametrize("state", ["hidden", "lost"])
+def test_a_target_out_of_sight_is_a_dashed_red_box(state: State) -> None:
+    drawn = Overlay().draw(grey(480, 640), TrackResult(Box(100, 200, 300, 120), 0.5, state))
+    red = (drawn[..., 2] > 180) & (drawn[..., 1] < 100)
+    for side in (red[200, 100:401], red[320, 100:401], red[200:321, 100], red[200:321, 400]):
+        assert 0.35 < side.mean() < 0.75
+        assert np.count_nonzero(np.diff(side.astype(int))) >= 10
+        assert side[0]
+        assert side[-1]
+    assert changed(drawn)[165:195, 100:130].any()
+    solid = Overlay().draw(grey(480, 640), TrackResult(Box(100, 200, 300, 120), 0.5))
+    assert (greenness(solid)[200, 100:401] > 0.5).all()
 
 
 @pytest.mark.parametrize(
