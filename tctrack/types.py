@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,3 +36,13 @@ class TrackResult(NamedTuple):
     score: float | None = None
     state: State = "tracked"
     confidence: float | None = None
+
+
+class OnlineTracker(Protocol):
+    """The two methods that following one target needs of a tracker; see :class:`trackers.base.Tracker`."""
+
+    def init(self, frame: Frame, box: Sequence[float]) -> None:
+        """Start on a frame with the target's box x, y, w, h."""
+
+    def update(self, frame: Frame) -> TrackResult:
+        """Find the target in the next frame."""

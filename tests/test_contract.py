@@ -64,6 +64,22 @@ def test_one_network_serves_two_targets() -> None:
         assert [alone.update(frame) for frame in frames[1:]] == [results[index] for results in together]
 
 
+def test_a_factory_gives_trackers_of_their_own_that_share_a_network() -> None:
+    frames = _frames(4)
+    make = trackers.tracker_factory("tctrack-lite")
+    boxes = ((100, 80, 40, 40), (60, 60, 44, 44))
+    pair = [make() for _ in boxes]
+    for tracker, box in zip(pair, boxes, strict=True):
+        tracker.init(frames[0], box)
+    together = [[tracker.update(frame) for tracker in pair] for frame in frames[1:]]
+    alone = trackers.build_tracker("tctrack-lite")
+    alone.init(frames[0], boxes[0])
+    assert [alone.update(frame) for frame in frames[1:]] == [results[0] for results in together]
+    assert getattr(pair[0], "engine", 0) is getattr(pair[1], "engine", 1)
+    with pytest.raises(RuntimeError):
+        make().update(frames[0])
+
+
 def test_the_demo_script_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from trackers.base import Tracker
-from trackers.registry import TRACKERS, build_tracker
+from trackers.registry import TRACKERS, build_tracker, tracker_factory
 
-__all__ = ["TRACKERS", "Tracker", "build_tracker"]
+__all__ = ["TRACKERS", "Tracker", "build_tracker", "tracker_factory"]

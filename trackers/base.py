@@ -32,4 +32,7 @@ class Tracker(Protocol):
         """
 
     def reset(self) -> None:
-        """Forget the target; the next call must be :meth:`init`."""
+        """Forget the target; the next call must be :meth:`init`.
+
+        A shallow copy that was reset is a tracker of its own.
+        """

@@ -55,7 +55,8 @@ class OpenCVTracker:
         if found:
             self._box = Box(*map(float, box))
         score = self._tracker.getTrackingScore() if hasattr(self._tracker, "getTrackingScore") else None
-        return TrackResult(self._box, score if score is None or score >= 0 else None)  # MIL has none and says -1
+        score = score if score is None or score >= 0 else None  # MIL has none and says -1
+        return TrackResult(self._box, score, "tracked" if found else "lost")
 
     def reset(self) -> None:
         """See :class:`trackers.base.Tracker`."""

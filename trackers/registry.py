@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,18 @@ def build_tracker(name: str, **options: Any) -> Tracker:
     if Path(name).suffix in CHECKPOINT_SUFFIXES or is_exported(name):
         return TRACKERS["tctrack-lite"](**{"model": name, **options})
     return TRACKERS[name](**options)
+
+
+def tracker_factory(name: str, **options: Any) -> Callable[[], Tracker]:
+    """Build a tracker as :func:`build_tracker` does, and return what gives new trackers that share its network."""
+    first = build_tracker(name, **options)
+
+    def make() -> Tracker:
+        tracker = copy.copy(first)
+        tracker.reset()
+        return tracker
+
+    return make
 
 
 def _register(name: str, module: str, factory: str, **preset: Any) -> None:

@@ -14,30 +14,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from time import perf_counter
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tctrack.benchmark.results import Run
 from tctrack.errors import ConfigError
-from tctrack.types import Frame, TrackResult
+from tctrack.types import Frame, OnlineTracker
 
 #: Seconds by which two instants may differ and still be the same: it absorbs the rounding of 1/fps.
 _TICK = 1e-9
 
 #: Seconds a frame takes: the same for all, one for each frame of the sequence, or None to measure them.
 Latency = float | Sequence[float] | None
-
-
-class OnlineTracker(Protocol):
-    """The two methods that evaluation needs of a tracker."""
-
-    def init(self, frame: Frame, box: Sequence[float]) -> None:
-        """Start on a frame with the target's box x, y, w, h."""
-
-    def update(self, frame: Frame) -> TrackResult:
-        """Find the target in the next frame."""
 
 
 def track(tracker: OnlineTracker, frames: Iterable[Frame], box: Sequence[float]) -> Run:

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tctrack.benchmark.latency import Latency, OnlineTracker, track, track_in_real_time
+from tctrack.benchmark.latency import Latency, track, track_in_real_time
 from tctrack.benchmark.metrics import BoxScores, score
 from tctrack.benchmark.results import Run, read_run, result_path, write_run, write_text
 from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.errors import ConfigError, DependencyError, OutputError, TrackerError
-from tctrack.types import FloatArray
+from tctrack.types import FloatArray, OnlineTracker
 
 #: Makes a tracker; it crosses to worker processes, so it must be picklable.
 TrackerFactory = Callable[[], OnlineTracker]

@@ -14,9 +14,8 @@ from tctrack.config import Threads, argument, parse_yaml
 from tctrack.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tctrack.benchmark.latency import OnlineTracker
     from tctrack.benchmark.run import Launcher, TrackerFactory
-    from tctrack.types import Frame, TrackResult
+    from tctrack.types import Frame, OnlineTracker, TrackResult
 
 
 def parse_tracker(text: str) -> tuple[str, TrackerFactory]:

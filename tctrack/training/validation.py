@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from tctrack.benchmark.catalogue import load_benchmark
-from tctrack.benchmark.latency import OnlineTracker
 from tctrack.benchmark.metrics import BoxScores, mean_scores
 from tctrack.benchmark.run import in_process, score_trackers
 from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.config import Count
 from tctrack.models.base import TrackingModel
+from tctrack.types import OnlineTracker
 
 #: Turns a network into a tracker.
 TrackerBuilder = Callable[[TrackingModel], OnlineTracker]

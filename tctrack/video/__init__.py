@@ -12,6 +12,7 @@ if importlib.util.find_spec("cv2") is None:
     )
 
 from tctrack.video.overlay import Overlay, contact_sheet, draw_box
+from tctrack.video.session import Record, Session
 from tctrack.video.sinks import BoxSink, FrameSink, JsonlSink, VideoSink, open_picture_sink
 from tctrack.video.sources import Source, VideoInfo, open_source
 from tctrack.video.window import Window, check_display, select_box
@@ -21,6 +22,8 @@ __all__ = [
     "FrameSink",
     "JsonlSink",
     "Overlay",
+    "Record",
+    "Session",
     "Source",
     "VideoInfo",
     "VideoSink",

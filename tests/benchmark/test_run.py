@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tctrack.benchmark.catalogue import load_benchmark
-from tctrack.benchmark.latency import OnlineTracker
 from tctrack.benchmark.run import (
     RealTime,
     failures,
@@ -21,7 +20,7 @@ from tctrack.benchmark.run import (
     score_trackers,
 )
 from tctrack.errors import OutputError
-from tctrack.types import Box, Frame, TrackResult
+from tctrack.types import Box, Frame, OnlineTracker, TrackResult
 
 
 class Shaky:

@@ -78,7 +78,7 @@ def test_a_loss_repeats_the_last_box() -> None:
     tracker = OpenCVTracker(Loser)
     frame = square_frames(1)[0]
     tracker.init(frame, (10.5, 20.5, 30, 40))
-    assert tracker.update(frame) == ((10.5, 20.5, 30, 40), None)
+    assert tracker.update(frame) == ((10.5, 20.5, 30, 40), None, "lost", None)
 
 
 @pytest.mark.parametrize("name", ["csrt", "kcf"])
