@@ -10,7 +10,6 @@ python tools/identity.py tctrack-lite,weights=runs/lite/tctrack-lite.safetensors
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,10 +23,10 @@ from tctrack.benchmark.identity import SceneSequence, generate_scenes, identify,
 from tctrack.benchmark.run import run_trackers
 from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
-from tctrack.errors import ConfigError, OutputError, TCTrackError
+from tctrack.errors import ConfigError, TCTrackError
 from tctrack.scenes.lookalikes import KINDS
 from tctrack.types import Box, FloatArray, Frame
-from tctrack.video import contact_sheet, draw_box
+from tctrack.video import contact_sheet, draw_box, write_picture
 
 #: Boxes ``(T, 4)`` by tracker and sequence.
 Boxes = dict[str, dict[str, FloatArray]]
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         each = {sequence.name: [sequence] for sequence in recorded}
         print_table("recorded", boxes, each | {f"all ({len(recorded)})": recorded})
     if args.sheet:
-        write_image(args.sheet, draw_sheet(boxes, groups.values()))
+        write_picture(args.sheet, draw_sheet(boxes, groups.values()))
         print(f"wrote {args.sheet}")
 
 
@@ -128,17 +127,6 @@ def draw_picture(scene: SceneSequence, t: int, frame: Frame, boxes: Boxes) -> Fr
         draw_box(picture, Box(x, y, w, h), colour=colour)
     cv2.putText(picture, f"{scene.name}, frame {t}", (8, 20), cv2.FONT_HERSHEY_DUPLEX, 0.6, TARGET, 1, cv2.LINE_AA)
     return np.asarray(picture, np.uint8)
-
-
-def write_image(path: Path, picture: Frame) -> None:
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(temporary), picture):
-            raise OSError
-        temporary.replace(path)
-    except (OSError, cv2.error):
-        raise OutputError(f"cannot write '{path}'; give --sheet a writable FILE.png") from None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tctrack.engines.base import default_threads
-from tctrack.errors import DependencyError
+from tctrack.errors import DependencyError, require
 from tctrack.geometry.boxes import check_box, context_side
 from tctrack.geometry.crops import check_frame, crop_square, mean_colour
 from tctrack.geometry.decode import SearchGrid, choose
@@ -113,13 +113,7 @@ def build_nanotrack(weights: str | Path) -> NanoTracker:
 
 def _load(folder: Path, pattern: str) -> tuple[Network, Any]:
     """Return the network in a folder and the side of its maps as its file states it."""
-    try:
-        import onnx
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise DependencyError(
-            f"tracker 'nanotrack' needs the package '{error.name}'; pip install 'tctrack-uav[peers]'"
-        ) from None
+    onnx, onnxruntime = require("onnx", "peers"), require("onnxruntime", "peers")
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
         raise DependencyError(f"folder {folder} must hold one file {pattern}, and holds {len(found)}")

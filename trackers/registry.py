@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tctrack.engines import is_exported
-from tctrack.errors import ConfigError, DependencyError
+from tctrack.errors import ConfigError, require
 from tctrack.models.build import MODELS
 from tctrack.registry import Registry
 from trackers.base import Tracker
@@ -51,12 +50,7 @@ def tracker_factory(name: str, **options: Any) -> Callable[[], Tracker]:
 def _register(name: str, module: str, factory: str, **preset: Any) -> None:
     @TRACKERS.register(name)
     def build(**options: Any) -> Tracker:
-        try:
-            function = getattr(importlib.import_module(module), factory)
-        except ModuleNotFoundError as error:
-            raise DependencyError(
-                f"tracker '{name}' needs the package '{error.name}'; pip install 'tctrack-uav[headless]'"
-            ) from None
+        function = getattr(require(module, "headless"), factory)
         arguments = preset | options
         try:
             inspect.signature(function).bind(**arguments)

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 
 from tctrack.config import parse_yaml
-from tctrack.errors import ConfigError, DependencyError, SourceError, TCTrackError
+from tctrack.errors import ConfigError, SourceError, TCTrackError, require
 from tctrack.types import Frame
 from trackers.registry import build_tracker
 
@@ -34,10 +34,7 @@ def serve(name: str, **options: Any) -> None:
         DependencyError: the package of the protocol is not installed.
         SourceError: an image cannot be read.
     """
-    try:
-        import trax
-    except ImportError:
-        raise DependencyError("the VOT protocol needs its package; pip install 'tctrack-uav[vot]'") from None
+    trax = require("trax", "vot")
     tracker = build_tracker(name, **options)
     with trax.Server([trax.Region.RECTANGLE], [trax.Image.PATH], tracker_name=name) as server:
         while True:

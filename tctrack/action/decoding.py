@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tctrack.errors import DatasetError, DependencyError
+from tctrack.errors import DatasetError, require
+from tctrack.files import is_utf8
 
 #: Decoded frames ``(T, H, W, 3)`` uint8 in BGR order.
 Frames = NDArray[np.uint8]
@@ -22,6 +23,8 @@ def count_frames(path: Path, decoder: str = "opencv") -> tuple[int, float]:
         DatasetError: the video is missing, damaged or empty.
         DependencyError: the decoder is not installed.
     """
+    if not is_utf8(path):
+        raise DatasetError(f"cannot read video {str(path)!a}: the name is not UTF-8; rename it")
     count, rate = (_probe_pyav if decoder == "pyav" else _probe_opencv)(path)
     if count <= 0 or rate <= 0:
         raise DatasetError(f"cannot read video '{path}': it is missing, damaged or empty")
@@ -95,8 +98,4 @@ def _decode_pyav(path: Path, wanted: set[int]) -> Iterator[tuple[int, Frames]]:
 
 
 def _import_av() -> Any:
-    try:
-        import av
-    except ImportError:
-        raise DependencyError("PyAV is not installed: pip install av, or set clip.decoder=opencv") from None
-    return av
+    return require("av", "action", "set clip.decoder=opencv")

@@ -6,6 +6,7 @@ say nothing. Only the calibration of its kernels differs from row to row. After 
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import time
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tctrack.action.motions import LENGTH, MOTIONS, motion_clips
-from tctrack.errors import OutputError
+from tctrack.files import write_bytes, write_text
 from tctrack.ops.tadaconv import RouteFunction, TAdaConv2d
 
 CHANNELS = (16, 32, 32, 32)
@@ -160,12 +161,8 @@ def write_report(
         table=table(accuracies),
         minutes=minutes,
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        plot(accuracies, folder / "hypothesis.png")
-        (folder / "hypothesis.md").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write to '{folder}': {error.strerror}; choose another folder") from None
+    plot(accuracies, folder / "hypothesis.png")
+    write_text(folder / "hypothesis.md", text)
     return accuracies
 
 
@@ -193,9 +190,9 @@ def plot(accuracies: dict[str, list[float]], path: Path) -> None:
     axes.set(xlim=(0, 108), xlabel="accuracy on fresh clips (%)")
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format="png")
+    write_bytes(path, picture.getbuffer())
 
 
 def _tensors(count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import logging
 from collections.abc import Mapping
@@ -23,7 +24,8 @@ from tctrack.action.scores import ACTIVITYNET_TIOUS, mean_average_precision, tem
 from tctrack.action.segments import Segment, read_annotations, read_durations, results_json
 from tctrack.checkpoint import Checkpoint, pick_device, write_checkpoint
 from tctrack.config import Amount, Count, Positive, Whole
-from tctrack.errors import DatasetError, DependencyError, OutputError
+from tctrack.errors import DatasetError, OutputError, require
+from tctrack.files import write_bytes, write_text
 from tctrack.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -61,19 +63,15 @@ def write_features(path: Path, features: FloatArray) -> None:
         OutputError: the file cannot be written, or has another ending.
         DependencyError: h5py is not installed.
     """
-    temporary = path.with_name(f".{path.name}")
-    try:
-        if path.suffix == ".npy":
-            with temporary.open("wb") as file:
-                np.save(file, features)
-        elif path.suffix == ".h5":
-            with _h5py().File(temporary, "w") as file:
-                file["features"] = features
-        else:
-            raise OutputError(f"cannot write features '{path}': the name must end in .npy or .h5")
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write features '{path}': {error.strerror or error}") from None
+    buffer = io.BytesIO()
+    if path.suffix == ".npy":
+        np.save(buffer, features)
+    elif path.suffix == ".h5":
+        with _h5py().File(buffer, "w") as file:
+            file["features"] = features
+    else:
+        raise OutputError(f"cannot write '{path}': the name must end in .npy or .h5")
+    write_bytes(path, buffer.getbuffer())
 
 
 def read_features(path: Path) -> FloatArray:
@@ -179,13 +177,7 @@ def train_localizer(config: LocalizerConfig) -> FloatArray:
         with torch.inference_mode():
             output = model(features[None].to(device))
         found += detect(output, video, durations[video], labels, config.top_classes, config.detections)
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-        temporary = config.out / ".results.json"
-        temporary.write_text(results_json(found), encoding="utf-8")
-        temporary.replace(config.out / "results.json")
-    except OSError as error:
-        raise OutputError(f"cannot write to '{config.out}': {error.strerror}; choose another out=") from None
+    write_text(config.out / "results.json", results_json(found))
     about = {"architecture": "bmn", "config": json.dumps(dataclasses.asdict(shape)), "classes": json.dumps(labels)}
     write_checkpoint(config.out / "bmn.safetensors", Checkpoint(model.state_dict(), about))
     truth = [segment for video in test_features for segment in test_truth[video]]
@@ -299,8 +291,4 @@ def _load_features(config: LocalizerConfig, videos: Mapping[str, object]) -> dic
 
 
 def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError:
-        raise DependencyError("h5py is not installed: pip install h5py, or use .npy files") from None
-    return h5py
+    return require("h5py", "action", "use .npy files")

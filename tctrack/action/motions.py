@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tctrack.errors import OutputError
+from tctrack.files import make_folder, write_text
 
 #: Frames of a clip, and places of the ring.
 LENGTH = 8
@@ -58,7 +59,7 @@ def write_motion_videos(folder: Path, count: int, seed: int, side: int = 64) -> 
     """
     import cv2
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     clips, labels = motion_clips(count, np.random.default_rng(seed), side)
     lines = []
     for index, (clip, label) in enumerate(zip(clips, labels, strict=True)):
@@ -71,5 +72,5 @@ def write_motion_videos(folder: Path, count: int, seed: int, side: int = 64) -> 
         writer.release()
         lines.append(f"{path.name} {label}\n")
     listing = folder / "list.csv"
-    listing.write_text("".join(lines), encoding="utf-8")
+    write_text(listing, "".join(lines))
     return listing

@@ -24,9 +24,10 @@ from tctrack.action.checkpoint import save_classifier
 from tctrack.action.clips import ActionClips, ClipSpec, Sample, video_views
 from tctrack.action.inflate import inflate
 from tctrack.action.lists import Example, read_list
-from tctrack.checkpoint import pick_device, read_checkpoint
+from tctrack.checkpoint import pick_device, read_checkpoint, write_state
 from tctrack.config import Amount, Bounds, Count, Positive, Share, Whole, Workers
-from tctrack.errors import CheckpointError, ConfigError, DatasetError, OutputError
+from tctrack.errors import CheckpointError, ConfigError, DatasetError
+from tctrack.files import make_folder
 
 log = logging.getLogger(__name__)
 Classes = Annotated[int, Bounds(1, 1_000_000)]
@@ -102,10 +103,7 @@ def train_classifier(config: ActionTrainConfig) -> Path:
     """
     torch.manual_seed(config.seed)
     device, rank = _start_processes(config.device)
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to '{config.out}': {error.strerror}; choose another out=") from None
+    make_folder(config.out)
     examples = read_list(config.train.path, config.train.root, config.train.kind)
     _check_labels([example.labels for example in examples], config.num_classes)
     dataset = ActionClips(examples, config.clip, train=True, seed=config.seed)
@@ -152,7 +150,7 @@ def train_classifier(config: ActionTrainConfig) -> Path:
             total, skipped = total + loss.item(), skipped + int(passed_over.sum())
             bar.set_postfix(loss=f"{total / (step + 1):.3f}")
         if rank == 0:
-            _save(latest, {"epoch": epoch + 1, "name": config.model, "model": model.state_dict(),
+            write_state(latest, {"epoch": epoch + 1, "name": config.model, "model": model.state_dict(),
                            "optimizer": optimizer.state_dict()})  # fmt: skip
             log.info("epoch %d: loss %.4f, %d unreadable videos", epoch + 1, total / len(loader), skipped)
 
@@ -290,12 +288,3 @@ def _restore(path: Path, model: ActionModel, optimizer: torch.optim.Optimizer, n
             f"cannot resume from '{path}' ({type(error).__name__}); remove it to start over"
         ) from None
     return int(state["epoch"])
-
-
-def _save(path: Path, state: dict[str, object]) -> None:
-    temporary = path.with_name(f".{path.name}")
-    try:
-        torch.save(state, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror}; choose another out=") from None

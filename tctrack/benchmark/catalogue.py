@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import numpy as np
 from tctrack.benchmark.sequences import BenchmarkSequence, list_images, read_boxes, read_lines
 from tctrack.config import build, config_root, load_config
 from tctrack.errors import ConfigError, DatasetError, suggest
-from tctrack.files import VIDEO_SUFFIXES, find_file, natural_key
+from tctrack.files import VIDEO_SUFFIXES, find_file, natural_key, read_json
 from tctrack.geometry.boxes import has_area
 from tctrack.types import FloatArray
 
@@ -216,7 +215,7 @@ def _read(
 
 def _read_annotation(benchmark: Benchmark, path: Path, only: Collection[str]) -> Found:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
         sequences = tuple(
             BenchmarkSequence(
                 name,
@@ -225,7 +224,7 @@ def _read_annotation(benchmark: Benchmark, path: Path, only: Collection[str]) ->
             )
             for name, item in _pick(benchmark, path, content, only).items()
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(f"{path} is not an annotation file of {benchmark.name}: {error!r}") from None
     checked = tuple(_checked(sequence, path) for sequence in sequences)
     return Found(benchmark, path.parent, checked, _missing(benchmark, content), tuple(content))

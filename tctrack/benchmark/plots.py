@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from tctrack.benchmark.evaluation import Evaluation
 from tctrack.benchmark.metrics import DISTANCES, NORM_DISTANCES, OVERLAPS
-from tctrack.errors import DependencyError
+from tctrack.errors import require
 
 #: Colours of the trackers in order of success AUC (Okabe and Ito's, which colour-blind readers can tell apart).
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b5b5b", "#8a5a00", "#7b4fc9", "#000000")
@@ -126,13 +126,8 @@ def _closed(values: ArrayLike | Sequence[float]) -> Any:
 
 
 def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError:
-        raise DependencyError("plots need matplotlib; pip install 'tctrack-uav[benchmark]'") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    require("matplotlib", "benchmark").use("Agg")
+    pyplot = require("matplotlib.pyplot", "benchmark")
     pyplot.rcParams.update(
         {
             "figure.constrained_layout.use": True,

@@ -7,7 +7,6 @@ on. GOT-10k's own layout, ``SEQUENCE/SEQUENCE_001.txt``, is read as well.
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tctrack.benchmark.sequences import read_boxes, read_lines
-from tctrack.errors import DatasetError, OutputError
-from tctrack.files import natural_key
+from tctrack.errors import DatasetError
+from tctrack.files import natural_key, write_text
 from tctrack.types import FloatArray
 
 
@@ -96,21 +95,6 @@ def find_trackers(results: Path, dataset: str) -> list[str]:
     if not names:
         raise DatasetError(f"no tracker's results in {folder}; expected {folder / 'TRACKER' / 'SEQUENCE.txt'}")
     return sorted(names, key=natural_key)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, making its folder.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _time_path(path: Path) -> Path:

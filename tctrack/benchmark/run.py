@@ -22,9 +22,10 @@ import numpy as np
 
 from tctrack.benchmark.latency import Latency, track, track_in_real_time
 from tctrack.benchmark.metrics import BoxScores, score
-from tctrack.benchmark.results import Run, read_run, result_path, write_run, write_text
+from tctrack.benchmark.results import Run, read_run, result_path, write_run
 from tctrack.benchmark.sequences import BenchmarkSequence
-from tctrack.errors import ConfigError, DependencyError, OutputError, TrackerError
+from tctrack.errors import ConfigError, DependencyError, OutputError, TrackerError, require
+from tctrack.files import write_text
 from tctrack.types import FloatArray, OnlineTracker
 
 #: Makes a tracker; it crosses to worker processes, so it must be picklable.
@@ -201,10 +202,7 @@ def on_ray(jobs: Sequence[Job], address: str = "auto", threads: int = 1) -> Iter
     Raises:
         DependencyError: Ray is not installed, or no cluster runs at the address.
     """
-    try:
-        import ray
-    except ImportError:
-        raise DependencyError("Ray is not installed; pip install 'tctrack-uav[ray]'") from None
+    ray = require("ray", "ray")
     try:
         ray.init(address=address, ignore_reinit_error=True, logging_level="warning")
     except ConnectionError:

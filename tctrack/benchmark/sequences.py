@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tctrack.errors import DatasetError
-from tctrack.files import IMAGE_SUFFIXES, natural_key
+from tctrack.files import IMAGE_SUFFIXES, is_utf8, natural_key, read_text
 from tctrack.geometry.boxes import has_area
 from tctrack.types import FloatArray, Frame
 
@@ -61,7 +61,7 @@ class BenchmarkSequence:
         import cv2
 
         for path in self.source:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            image = cv2.imread(str(path), cv2.IMREAD_COLOR) if is_utf8(path) else None
             if image is None:
                 raise DatasetError(f"cannot decode image {path}")
             yield np.asarray(image, np.uint8)
@@ -170,11 +170,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DatasetError: the file is missing, empty, or not text.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise DatasetError(f"cannot read {path}: {reason}") from None
+    lines = read_text(path).rstrip().splitlines()
     if not lines:
         raise DatasetError(f"{path} is empty")
     return lines

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tctrack.benchmark.metrics import mean_scores
-from tctrack.benchmark.results import write_text
 from tctrack.benchmark.run import Launcher, TrackerFactory, score_trackers
 from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.errors import DatasetError
+from tctrack.files import read_json, write_text
 
 #: Ranges that are searched, uniformly.
 RANGES = {"penalty_k": (0.0, 0.3), "window_influence": (0.1, 0.6), "lr": (0.2, 0.8)}
@@ -87,7 +87,7 @@ def load_trials(path: Path, about: dict[str, Any]) -> list[Trial]:
     if not path.is_file():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         trials = [Trial(**trial) for trial in content["trials"]]
         different = [key for key, value in about.items() if content[key] != value]
     except (ValueError, TypeError, KeyError):

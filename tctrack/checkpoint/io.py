@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tctrack.errors import CheckpointError, DependencyError, OutputError
+from tctrack.errors import CheckpointError, DependencyError
+from tctrack.files import write_bytes
 
 
 class Checkpoint(NamedTuple):
@@ -49,20 +50,24 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a .safetensors file; a file of that name is replaced only by a whole one.
+    """Write a .safetensors file whole or not at all; the same content gives the same bytes.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    path = Path(path)
     tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            whole = Path(folder) / path.name
-            whole.write_bytes(save(tensors, checkpoint.metadata))
-            whole.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror or error}; choose another file") from None
+    write_bytes(path, _sorted_header(save(tensors, checkpoint.metadata)))
+
+
+def write_state(path: Path, content: Mapping[str, Any]) -> None:
+    """Write what a training run needs to go on: tensors and plain values, as PyTorch's file.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -95,6 +100,14 @@ def pick_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError):  # torch raises any of them, by its build
         raise DependencyError(f"there is no device '{name}' here; use cpu or auto") from None
+
+
+def _sorted_header(data: bytes) -> bytes:
+    """Sort the header of a .safetensors file, in which the library leaves the metadata in an order of chance."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:

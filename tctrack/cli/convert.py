@@ -25,9 +25,11 @@ def run(args: argparse.Namespace) -> int:
     """Convert the checkpoint."""
     from tctrack.checkpoint.load import convert_file
     from tctrack.errors import OutputError
+    from tctrack.files import check_outputs
 
-    if args.out.suffix != ".safetensors" or args.out.resolve() == args.file.resolve():
-        raise OutputError(f"--out {args.out} must be another file than {args.file}, and end in .safetensors")
+    check_outputs({"--out": args.out}, [args.file])
+    if args.out.suffix != ".safetensors":
+        raise OutputError(f"--out '{args.out}' must end in .safetensors")
     checkpoint, dropped = convert_file(args.file, args.out)
     for key in dropped:
         print(f"dropped {key} (unused)")

@@ -44,15 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw, track, measure."""
-    import cv2
     import numpy as np
     from tqdm import tqdm
 
     from tctrack.benchmark.metrics import score
-    from tctrack.errors import ConfigError, OutputError
+    from tctrack.errors import ConfigError
     from tctrack.scenes.synthetic import Assets, SceneConfig, make_scene
     from tctrack.types import TrackResult
-    from tctrack.video import BoxSink, Overlay, VideoSink, contact_sheet, draw_box
+    from tctrack.video import BoxSink, Overlay, VideoSink, contact_sheet, draw_box, write_picture
     from trackers import build_tracker
 
     try:
@@ -97,9 +96,7 @@ def run(args: argparse.Namespace) -> int:
                 draw_box(picture, box, colour=(255, 255, 255))
                 pictures.append(_close_up(picture, box))
 
-    sheet = args.out / "contact_sheet.png"
-    if not cv2.imwrite(str(sheet), contact_sheet(pictures, COLUMNS)):
-        raise OutputError(f"cannot write '{sheet}'; choose another --out")
+    write_picture(args.out / "contact_sheet.png", contact_sheet(pictures, COLUMNS))
     scores = score(np.array(truth), np.array(found))
     print(
         f"mean IoU {scores.overlaps.mean():.3f}, success AUC {scores.success_auc:.3f}, "

@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from tctrack.benchmark.catalogue import load_benchmark
     from tctrack.benchmark.evaluation import evaluate, format_table, to_csv, to_json, to_latex
-    from tctrack.benchmark.results import find_trackers, write_text
+    from tctrack.benchmark.results import find_trackers
+    from tctrack.files import write_text
 
     found = load_benchmark(args.dataset, args.root, args.sequences)
     trackers = args.trackers or find_trackers(args.results, found.benchmark.name)

@@ -34,17 +34,17 @@ def run(args: argparse.Namespace) -> int:
 
     from tctrack.action.localization import extract_features, write_features
     from tctrack.errors import DatasetError, OutputError
+    from tctrack.files import check_outputs, make_folder
 
     stem, count = Counter(video.stem for video in args.videos).most_common(1)[0]
     if count > 1:
         raise OutputError(
             f"{count} videos are called '{stem}' and would write one file; give each folder its own --out"
         )
+    paths = {video: args.out / f"{video.stem}.{args.format}" for video in args.videos}
+    check_outputs({str(path): path for path in paths.values()}, [*args.videos, args.model, args.weights])
     classifier, spec = load_model(args)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to '{args.out}': {error.strerror}; choose another --out") from None
+    make_folder(args.out)
     skipped = 0
     for video in args.videos:
         try:
@@ -53,9 +53,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"skipped: {error}", file=sys.stderr)
             skipped += 1
             continue
-        path = args.out / f"{video.stem}.{args.format}"
-        write_features(path, features)
-        print(f"{path}: {features.shape[0]} clips of {features.shape[1]} channels")
+        write_features(paths[video], features)
+        print(f"{paths[video]}: {features.shape[0]} clips of {features.shape[1]} channels")
     if skipped:
         print(f"{skipped} of {len(args.videos)} videos skipped")
     return 2 if skipped == len(args.videos) else 0

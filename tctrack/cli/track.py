@@ -22,7 +22,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tctrack.errors import BoxError, OutputError
+from tctrack.errors import BoxError
+from tctrack.files import check_outputs
 
 if TYPE_CHECKING:
     from tctrack.types import Box, Frame, TrackResult
@@ -69,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
     from trackers import build_tracker
 
     given = None if args.box is None else _parse_box(args.box)
-    outputs = [path for path in (args.out, args.boxes, args.jsonl) if path]
-    _check_distinct(args.source, outputs)
+    outputs = {"--out": args.out, "--boxes": args.boxes, "--jsonl": args.jsonl}
+    check_outputs(outputs, (args.source, args.model, args.weights))
     if args.show or given is None:
         check_display("--show" if args.show else "drawing the target's box (without --box)")
 
@@ -107,13 +108,15 @@ def run(args: argparse.Namespace) -> int:
                     if picture:
                         picture.write(drawn)
                     if window and not window.show(drawn):
+                        for sink in sinks:
+                            sink.whole = source.info.live  # a stream has no end but this
                         break
                 bar.set_postfix_str(f"tracker {clock.fps or 0:.0f} FPS", refresh=False)
                 bar.update()
     finally:
         if clock.frames:
             dropped = f", {source.dropped} dropped" if source.dropped else ""
-            written = ", ".join(str(sink.path) for sink in sinks if sink.published)
+            written = ", ".join(str(sink.published) for sink in sinks if sink.published)
             print(f"{clock.frames} frames{dropped}{clock.summary()}; wrote {written or 'no files'}")
     return 0
 
@@ -157,13 +160,3 @@ def _parse_box(text: str) -> list[float]:
         return [float(value) for value in text.split(",")]
     except ValueError:
         raise BoxError(f"--box '{text}' must be four numbers x,y,w,h in pixels, such as 120,80,40,60") from None
-
-
-def _check_distinct(source: str, outputs: list[str]) -> None:
-    paths = [Path(path).resolve() for path in (source, *outputs)]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise OutputError(f"{path}: the source and the outputs must be different files")
-    for path in paths[1:]:
-        if any(path in other.parents for other in paths[1:]):
-            raise OutputError(f"{path}: the folder of frames cannot hold another output")

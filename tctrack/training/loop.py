@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from tctrack.checkpoint import fill
+from tctrack.checkpoint import fill, write_state
 from tctrack.checkpoint.load import save_model
 from tctrack.config import Count, Positive, Share, Threads, Whole, Workers
-from tctrack.errors import CheckpointError, ConfigError, DatasetError, OutputError
+from tctrack.errors import CheckpointError, ConfigError, DatasetError
+from tctrack.files import make_folder
 from tctrack.models.base import ModelConfig, TrackingModel
 from tctrack.ops.fold import fold_batch_norms
 from tctrack.scenes.synthetic import Assets, SceneConfig
@@ -135,10 +136,7 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
     recipe = build_recipe(name, options, optim)
     model = recipe.model.to(device)
     _check(config, model.config, processes)
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to '{config.out}': {error.strerror}; choose another out=") from None
+    make_folder(config.out)
     dataset = _dataset(config)
     sequences = find_sequences(config.validation) if config.validation is not None else ()
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
@@ -344,12 +342,7 @@ def _save(
         "averaged": averaged.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    temporary = path.with_suffix(".tmp")
-    try:
-        torch.save(content, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
-        raise OutputError(f"cannot write '{path}': {error}; choose another out=") from None
+    write_state(path, content)
 
 
 def _restore(path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:

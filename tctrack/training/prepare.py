@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from tctrack.config import Bounds, Count
 from tctrack.errors import DatasetError, OutputError, SourceError, TCTrackError
-from tctrack.files import read_json
+from tctrack.files import Draft, make_folder, read_json, write_text
 from tctrack.geometry.boxes import context_side, has_area
 from tctrack.geometry.crops import crop_subpixel, mean_colour
 from tctrack.training.packs import CONTEXT, STILL
@@ -97,23 +97,21 @@ def prepare(
     licence = TRAINING_SETS[kind].licence if licence is None else licence
     header = {"kind": kind, "licence": licence, **asdict(options), "recordings": len(items), "names_sha256": names}
     cv2.setNumThreads(0)  # OpenCV's thread pool does not survive the fork of the workers
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        shards = _finished(out, header)
-        done = shards[-1]["end"] if shards else 0
-        cuttings = _cut_all(items[done:], options, root, workers)
-        results = iter(tqdm(cuttings, "prepare", len(items), initial=done, unit="recording", mininterval=1))
+    make_folder(out)
+    shards = _finished(out, header)
+    done = shards[-1]["end"] if shards else 0
+    cuttings = _cut_all(items[done:], options, root, workers)
+    with tqdm(cuttings, "prepare", len(items), initial=done, unit="recording", mininterval=1) as bar:
+        results = iter(bar)
         while done < len(items):
             shards.append(_write_shard(out / f"shard-{len(shards):06d}.tar", header, results, done))
             done = shards[-1]["end"]
-        manifest = {**header, **{name: sum(shard[name] for shard in shards) for name in ("tracks", "frames", "bytes")}}
-        manifest["skipped"] = [name for shard in shards for name in shard.pop("skipped")]
-        if not manifest["frames"]:
-            why = f"{len(manifest['skipped'])} are damaged or missing"
-            raise DatasetError(f"no frame of {kind} under '{root}' could be cut, {why}; mend that and remove '{out}'")
-        _write_json(out / "manifest.json", {**manifest, "shards": shards}, indent=1)
-    except OSError as error:
-        raise OutputError(f"cannot write to '{out}': {error.strerror}; choose another folder") from None
+    manifest = {**header, **{name: sum(shard[name] for shard in shards) for name in ("tracks", "frames", "bytes")}}
+    manifest["skipped"] = [name for shard in shards for name in shard.pop("skipped")]
+    if not manifest["frames"]:
+        why = f"{len(manifest['skipped'])} are damaged or missing"
+        raise DatasetError(f"no frame of {kind} under '{root}' could be cut, {why}; mend that and remove '{out}'")
+    write_text(out / "manifest.json", json.dumps({**manifest, "shards": shards}, indent=1))
     return manifest
 
 
@@ -257,29 +255,28 @@ def _write_shard(path: Path, header: dict[str, Any], results: Iterator[Cuttings]
     """Write the next shard and its index; return its entry in the manifest."""
     tracks: dict[str, list[list[float]]] = {}
     skipped: list[str] = []
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
-        for cuttings in results:
-            done += 1
-            skipped += cuttings.skipped
-            for track, crops in cuttings.tracks.items():
-                rows = tracks[track] = []
-                for number, jpeg, box in crops:
-                    rows.append([_add(tar, f"{track}/{number:06d}.jpg", jpeg), len(jpeg), *box])
-                    _add(tar, f"{track}/{number:06d}.json", json.dumps({"box": box}).encode())
-            if file.tell() >= header["shard_mb"] * 1e6:
-                break
-    entry = {
-        "file": path.name,
-        "bytes": temporary.stat().st_size,
-        "sha256": _sha256(temporary),
-        "end": done,
-        "tracks": len(tracks),
-        "frames": sum(map(len, tracks.values())),
-        "skipped": skipped,
-    }
-    temporary.replace(path)
-    _write_json(path.with_suffix(".json"), {"pack": header, "shard": entry, "tracks": tracks})
+    with Draft(path) as draft:
+        with draft.part.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+            for cuttings in results:
+                done += 1
+                skipped += cuttings.skipped
+                for track, crops in cuttings.tracks.items():
+                    rows = tracks[track] = []
+                    for number, jpeg, box in crops:
+                        rows.append([_add(tar, f"{track}/{number:06d}.jpg", jpeg), len(jpeg), *box])
+                        _add(tar, f"{track}/{number:06d}.json", json.dumps({"box": box}).encode())
+                if file.tell() >= header["shard_mb"] * 1e6:
+                    break
+        entry = {
+            "file": path.name,
+            "bytes": draft.part.stat().st_size,
+            "sha256": _sha256(draft.part),
+            "end": done,
+            "tracks": len(tracks),
+            "frames": sum(map(len, tracks.values())),
+            "skipped": skipped,
+        }
+    write_text(path.with_suffix(".json"), json.dumps({"pack": header, "shard": entry, "tracks": tracks}))
     return entry
 
 
@@ -297,10 +294,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=indent), encoding="utf-8")
-    temporary.replace(path)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tctrack.benchmark.results import write_text
-from tctrack.errors import DependencyError, OutputError
+from tctrack.errors import require
+from tctrack.files import naming, write_text
 
 
 class RunLog:
@@ -29,21 +29,13 @@ class RunLog:
         write_text(self._path, "".join(f"{row}\n" for row in _rows_until(self._path, step)))
         self._board: Any = None
         if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise DependencyError(
-                    "TensorBoard is not installed; pip install 'tctrack-uav[tensorboard]', or set tensorboard=false"
-                ) from None
-            self._board = SummaryWriter(out / "tensorboard", purge_step=step + 1)
+            tensorboard_of_torch = require("torch.utils.tensorboard", "tensorboard", "set tensorboard=false")
+            self._board = tensorboard_of_torch.SummaryWriter(out / "tensorboard", purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add what was measured at a step."""
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **values}) + "\n")
-        except OSError as error:
-            raise OutputError(f"cannot write '{self._path}': {error.strerror}; choose another out=") from None
+        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)

@@ -1,19 +1,15 @@
 """Video in and out: sources, sinks, overlay and windows. Frames are ``(H, W, 3)`` uint8 in BGR order."""
+# ruff: noqa: E402 (without OpenCV, its absence is what to say first)
 
 from __future__ import annotations
 
-import importlib.util
+from tctrack.errors import require
 
-from tctrack.errors import DependencyError
-
-if importlib.util.find_spec("cv2") is None:
-    raise DependencyError(
-        "OpenCV is not installed; pip install 'tctrack-uav[headless]', or 'tctrack-uav[gui]' for windows"
-    )
+require("cv2", "headless", "'.[gui]' for windows")
 
 from tctrack.video.overlay import Overlay, contact_sheet, draw_box
 from tctrack.video.session import Record, Session
-from tctrack.video.sinks import BoxSink, FrameSink, JsonlSink, VideoSink, open_picture_sink
+from tctrack.video.sinks import BoxSink, FrameSink, JsonlSink, VideoSink, open_picture_sink, write_picture
 from tctrack.video.sources import Source, VideoInfo, open_source
 from tctrack.video.window import Window, check_display, select_box
 
@@ -34,4 +30,5 @@ __all__ = [
     "open_picture_sink",
     "open_source",
     "select_box",
+    "write_picture",
 ]

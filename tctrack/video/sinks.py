@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 
 from tctrack.errors import OutputError
+from tctrack.files import IMAGE_SUFFIXES, Draft, naming, write_bytes
 from tctrack.types import Frame, TrackResult
 
 #: Tried in this order: H.264 plays everywhere, but few OpenCV wheels can write it.
@@ -31,60 +28,58 @@ MAX_FPS = 1000.0
 SinkType = TypeVar("SinkType", bound="_Sink")
 
 
-class _Sink(ABC):
+class _Sink:
     """A context manager that gives its target what was written, or leaves it alone if nothing was.
 
-    ``count`` is what was written so far; ``published`` tells whether it is at ``path``.
+    ``count`` is what was written so far; ``published`` is where it is once that is done. Where an error or Ctrl-C ends
+    the run, or ``whole`` is set to False, an older file stays, and what was written is kept beside it.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], folder: bool = False) -> None:
+        self._draft = Draft(path, folder)
+        self.path = self._draft.path
         self.count = 0
-        self.published = False
-        self._target = Path(os.path.realpath(path))  # what a link points to is written, the link stays
-        self._part = self._target.with_name(f".{self._target.stem}.{os.getpid()}{self._target.suffix}")
-        with _naming(self.path):
-            self._target.parent.mkdir(parents=True, exist_ok=True)
+        self.whole = True
+        self.published: Path | None = None
 
     def __enter__(self: SinkType) -> SinkType:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.whole &= kind is None
         self.close()
 
-    @abstractmethod
     def close(self) -> None:
-        """Publish what was written."""
+        """Publish what was written; does nothing the second time."""
+        if self.count and self._draft.part.exists():
+            self.published = self._draft.publish(self.whole)
+        self._draft.discard()
 
 
-class _FileSink(_Sink):
+class _LineSink(_Sink):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
-        with _naming(self.path):
-            if self._target.exists() and not self._target.is_file():
-                raise OutputError(f"{self.path}: cannot be written; it exists and is no regular file")
-            self._file = self._part.open("w", buffering=1, encoding="utf-8")
+        with naming(path):
+            self._file = self._draft.part.open("w", buffering=1, encoding="utf-8")
 
     def _write_line(self, line: str) -> None:
-        with _naming(self.path):
+        with naming(self.path):
             self._file.write(line + "\n")
         self.count += 1
 
     def close(self) -> None:
         """Publish the file; does nothing the second time."""
-        if not self._part.exists():
-            return
-        with _naming(self.path):
-            try:
+        try:
+            with naming(self.path):
                 self._file.close()
-            finally:  # a full disk keeps the last line, but not the others
-                if self.count:
-                    self._part.replace(self._target)
-                    self.published = True
-                self._part.unlink(missing_ok=True)
+        except OutputError:  # a full disk keeps the last line, but not the others
+            self.whole = False
+            raise
+        finally:
+            super().close()
 
 
-class BoxSink(_FileSink):
+class BoxSink(_LineSink):
     """One ``x,y,w,h`` line a frame, in pixels, three decimals."""
 
     def write(self, result: TrackResult) -> None:
@@ -92,7 +87,7 @@ class BoxSink(_FileSink):
         self._write_line(",".join(f"{value:.3f}" for value in result.box))
 
 
-class JsonlSink(_FileSink):
+class JsonlSink(_LineSink):
     """One JSON object a frame: ``frame``, ``box``, ``score`` (or null) and ``ms``, what the tracker took."""
 
     def write(self, index: int, result: TrackResult, seconds: float) -> None:
@@ -102,7 +97,7 @@ class JsonlSink(_FileSink):
         self._write_line(json.dumps({"frame": index, "box": box, "score": score, "ms": round(seconds * 1e3, 2)}))
 
 
-class VideoSink(_FileSink):
+class VideoSink(_Sink):
     """An .mp4 video. H.264 and MPEG-4 want even sides: an odd last column or row is cut off.
 
     Args:
@@ -123,7 +118,7 @@ class VideoSink(_FileSink):
         super().__init__(path)
         self._frame_size, self._size = size, (size[0] // 2 * 2, size[1] // 2 * 2)
         for codec in CODECS:
-            self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*codec), fps, self._size)
+            self._writer = cv2.VideoWriter(str(self._draft.part), cv2.VideoWriter.fourcc(*codec), fps, self._size)
             if self._writer.isOpened():
                 return
         self.close()
@@ -147,7 +142,7 @@ class VideoSink(_FileSink):
             OutputError: what was written is no video; what was at the path stays there.
         """
         self._writer.release()  # says nothing of what it could not write
-        broken = self.count and self._part.exists() and not cv2.VideoCapture(str(self._part)).isOpened()
+        broken = self.count and self._draft.part.exists() and not cv2.VideoCapture(str(self._draft.part)).isOpened()
         if broken:
             self.count = 0
         super().close()
@@ -163,31 +158,13 @@ class FrameSink(_Sink):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(path)
-        with _naming(self.path):
-            if self._target.exists() and any(self._target.iterdir()):
-                raise OutputError(f"{self.path}: the folder for frames must be new or empty")
-            self._part.mkdir()
+        super().__init__(path, folder=True)
 
     def write(self, frame: Frame) -> None:
         """Append a frame ``(H, W, 3)``, uint8, BGR."""
         self.count += 1
-        target = self._part / f"{self.count:06d}.jpg"
-        if not cv2.imwrite(str(target), frame, [cv2.IMWRITE_JPEG_QUALITY, 95]):
-            raise OutputError(f"{self.path / target.name}: cannot be written")
-
-    def close(self) -> None:
-        """Publish the folder; does nothing the second time."""
-        if not self._part.exists():
-            return
-        with _naming(self.path):
-            if self.count:
-                if self._target.exists():
-                    self._target.rmdir()
-                self._part.replace(self._target)
-                self.published = True
-            else:
-                shutil.rmtree(self._part)
+        with naming(self.path):
+            (self._draft.part / f"{self.count:06d}.jpg").write_bytes(_encode(".jpg", frame))
 
 
 def open_picture_sink(path: str | os.PathLike[str], size: tuple[int, int], fps: float | None) -> VideoSink | FrameSink:
@@ -199,9 +176,16 @@ def open_picture_sink(path: str | os.PathLike[str], size: tuple[int, int], fps: 
     return VideoSink(path, size, fps) if Path(path).suffix else FrameSink(path)
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+def write_picture(path: Path, picture: Frame) -> None:
+    """Write a picture ``(H, W, 3)``, uint8, BGR, in the format that the name ends in.
+
+    Raises:
+        OutputError: it cannot be written, or names another format.
+    """
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise OutputError(f"cannot write '{path}': a picture's name must end in .png or .jpg")
+    write_bytes(path, _encode(path.suffix, picture))
+
+
+def _encode(suffix: str, picture: Frame) -> bytes:
+    return bytes(cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])

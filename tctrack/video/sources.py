@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import cv2
 
 from tctrack.errors import SourceError
-from tctrack.files import IMAGE_SUFFIXES, natural_key
+from tctrack.files import IMAGE_SUFFIXES, is_utf8, natural_key
 from tctrack.types import Frame
 
 #: Seconds for a stream to open, to deliver a frame, and to come back after it broke.
@@ -91,6 +91,8 @@ def open_source(spec: str | os.PathLike[str], start: int = 0, frames: int | None
     if frames is not None and frames < 1:
         raise SourceError(f"cannot give {frames} frames; ask for 1 or more")
     text = os.fspath(spec)
+    if not is_utf8(text):
+        raise SourceError(f"{text!a}: the name is not UTF-8; rename it")
     if text.isdecimal():
         connect = partial(cv2.VideoCapture, int(text))
         return LiveSource(f"camera {text}", connect(), connect, start, frames)
@@ -247,7 +249,7 @@ class LiveSource(Source):
 
 
 def _read_image(path: Path) -> Frame:
-    image: Frame | None = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image: Frame | None = cv2.imread(str(path), cv2.IMREAD_COLOR) if is_utf8(path) else None
     if image is None:
         raise SourceError(f"{path}: the image cannot be read")
     return image

@@ -29,7 +29,7 @@ def check_display(purpose: str) -> None:
     if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()):
         raise DependencyError(
             f"{purpose} needs OpenCV with windows; pip uninstall opencv-python-headless, then pip install"
-            " 'tctrack-uav[gui]'"
+            " '.[gui]' in a clone of this project"
         )
 
 

@@ -159,7 +159,7 @@ def test_truncated_video_is_told(videos: Path, tmp_path: Path) -> None:
 
 def test_missing_decoder_is_told(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(DependencyError, match="pip install av"):
+    with pytest.raises(DependencyError, match=r"pip install '\.\[action\]'"):
         count_frames(videos.parent / "00000.mp4", "pyav")
 
 

@@ -192,7 +192,7 @@ def test_the_tool_prints_a_table_and_draws_a_sheet(
     [
         (["statik"], "did you mean 'static'"),
         (["static", "--scenes", "0"], "--scenes 0 measures nothing"),
-        (["static", "--scenes", "1", "--data", "none", "--sheet", "sheet.doc"], "give --sheet a writable FILE.png"),
+        (["static", "--scenes", "1", "--data", "none", "--sheet", "sheet.doc"], "must end in .png or .jpg"),
     ],
 )
 def test_the_tool_explains_mistakes(

@@ -223,5 +223,19 @@ def test_a_failed_write_leaves_the_old_file(tiny: Path, monkeypatch: pytest.Monk
 
 
 def test_no_folder_to_write_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):
-        write_checkpoint(tmp_path / "missing" / "x.safetensors", Checkpoint({"a": torch.zeros(1)}, {}))
+        write_checkpoint(tmp_path / "file" / "x.safetensors", Checkpoint({"a": torch.zeros(1)}, {}))
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
+    metadata = {f"key {n}": f"ä {n}" for n in range(12)}
+    for name in "abcd":
+        weights = {"b": torch.arange(6.0).half(), "a": torch.zeros(2, 3)}
+        write_checkpoint(tmp_path / f"{name}.safetensors", Checkpoint(weights, metadata))
+    files = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    assert len(files) == 4
+    assert len(set(files)) == 1
+    read = read_checkpoint(tmp_path / "a.safetensors")
+    assert read.metadata == metadata
+    assert torch.equal(read.tensors["b"], weights["b"])

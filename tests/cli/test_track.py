@@ -190,7 +190,7 @@ def test_unwritable_output(option: str, folder: str, video: Path, tmp_path: Path
         folder = str(tmp_path / "file")
     elif not Path(folder).is_dir():
         pytest.skip("no /proc on this system")
-    refused(r"out\.mp4: cannot be written", video, "--box", BOX, "--model", "mil", option, f"{folder}/out.mp4")
+    refused(r"cannot write '.*out\.mp4'", video, "--box", BOX, "--model", "mil", option, f"{folder}/out.mp4")
 
 
 def test_outputs_do_not_overwrite_the_source_or_each_other(video: Path, tmp_path: Path, refused: Refusal) -> None:
@@ -209,7 +209,7 @@ def test_no_display(video: Path, refused: Refusal) -> None:
 def test_an_opencv_without_windows(video: Path, refused: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI:   NONE")
-    refused(r"tctrack-uav\[gui\]", video, "--box", BOX, "--model", "mil", "--show")
+    refused(r"\.\[gui\]", video, "--box", BOX, "--model", "mil", "--show")
 
 
 def test_trackers(video: Path, tmp_path: Path, refused: Refusal) -> None:

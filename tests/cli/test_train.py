@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("few_objects")
         (["steps"], "must look like key=value"),
         (["--config", "train/light"], "did you mean 'train/lite'"),
         (["data.root=/nowhere"], "boxes.json"),
-        (["out=/proc/run"], "cannot write to '/proc/run'"),
+        (["out=/proc/run"], "cannot write '/proc/run'"),
         (["initial=/nowhere.safetensors"], "no checkpoint '/nowhere.safetensors'"),
         (["initial={shipped}", "model.dim=64"], "the shape of '"),
         (["initial={shipped}", "model.name=tctrak"], "did you mean 'tctrack'"),

@@ -399,7 +399,7 @@ def test_the_best_weights_are_kept_through_a_resume(
 
 def test_tensorboard_is_named_when_missing(tmp_path: Path, initial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(DependencyError, match=r"tctrack-uav\[tensorboard\]"):
+    with pytest.raises(DependencyError, match=r"\.\[tensorboard\]"):
         train(_config(tmp_path, initial, "tensorboard=true"))
 
 
@@ -461,7 +461,7 @@ def test_bad_requests_are_named(tmp_path: Path, initial: Path, monkeypatch: pyte
         train(_config(tmp_path / "other", initial, sets), build_siamese)
     with pytest.raises(ConfigError, match="build_tracker"):
         train(_config(tmp_path, initial, sets))
-    with pytest.raises(OutputError, match="choose another out="):
+    with pytest.raises(OutputError, match="choose another place"):
         train(_config(Path("/dev/null/run"), initial))
 
 

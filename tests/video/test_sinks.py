@@ -108,7 +108,7 @@ def test_an_older_file_stays_until_there_is_a_newer(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", OPEN)
 def test_unwritable_paths_are_found_at_once(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write"):
         OPEN[name](tmp_path / "file" / name)
     assert names(tmp_path) == ["file"]
 
@@ -176,7 +176,7 @@ def test_a_full_disk_keeps_the_lines_before_it(tmp_path: Path) -> None:
     sink.write(RESULT)
     sink._file.close()
     sink._file = SimpleNamespace(close=lambda: os.fstat(-1))  # type: ignore[assignment]
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write"):
         sink.close()
     assert names(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text().count("\n") == 1
@@ -187,7 +187,7 @@ def test_a_broken_video_does_not_replace_another(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "a.mp4", SIZE)
     sink.write(square_frames(1)[0])
     sink._writer.release()
-    sink._part.write_bytes(sink._part.read_bytes()[:40])  # what a full disk leaves
+    sink._draft.part.write_bytes(sink._draft.part.read_bytes()[:40])  # what a full disk leaves
     with pytest.raises(OutputError, match="could not be written whole"):
         sink.close()
     assert not sink.published

@@ -42,7 +42,7 @@ def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_build_without_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           NONE\n")
-    with pytest.raises(DependencyError, match=r"tctrack-uav\[gui\]"):
+    with pytest.raises(DependencyError, match=r"\.\[gui\]"):
         check_display("--show")
 
 
