@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | bench      (PYTHON=python3.12 to choose the interpreter)
+# make demo | serve | test | test-slow | lint | bench      (PYTHON=python3.12 to choose the interpreter)
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -15,10 +15,14 @@ endif
 export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo serve test test-slow lint bench clean
 
 demo: .venv/.demo
 	$(BIN)/tctrack demo --out demo/output
+
+serve: .venv/.serve
+	test -f demo/output/clip.mp4 || $(BIN)/tctrack demo --out demo/output
+	$(BIN)/tctrack serve demo/output/clip.mp4
 
 test: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
@@ -35,7 +39,7 @@ lint: .venv/.test .venv/.lint
 bench: .venv/.demo
 	$(BIN)/python tools/bench.py
 
-.venv/.demo .venv/.test .venv/.lint: .venv/.%: pyproject.toml constraints.txt
+.venv/.demo .venv/.serve .venv/.test .venv/.lint: .venv/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(CV)$(if $(filter-out demo,$*),$(comma)$*)]'
 	touch .venv/.cv-$(CV) $@

@@ -26,6 +26,7 @@ from tctrack.errors import ConfigError, TCTrackError
 #: Verb, and its line in ``tctrack --help``. The module of a verb has its name, with ``_`` for ``-``.
 VERBS = {
     "track": "track a target in a video file, camera, stream or image folder",
+    "serve": "track in the browser",
     "demo": "make an aerial clip, track its target, and show how well it went",
     "convert": "turn a released .pth checkpoint into safetensors",
     "prepare": "cut a training set into a crop pack",
