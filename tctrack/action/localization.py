@@ -25,7 +25,7 @@ from tctrack.action.segments import Segment, read_annotations, read_durations, r
 from tctrack.checkpoint import Checkpoint, pick_device, write_checkpoint
 from tctrack.config import Amount, Count, Positive, Whole
 from tctrack.errors import DatasetError, OutputError, require
-from tctrack.files import write_bytes, write_text
+from tctrack.files import check_outputs, write_bytes, write_text
 from tctrack.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -137,6 +137,8 @@ def train_localizer(config: LocalizerConfig) -> FloatArray:
         DatasetError: annotations or features are missing or malformed.
         OutputError: ``out`` cannot be written.
     """
+    weights, results = config.out / "bmn.safetensors", config.out / "results.json"
+    check_outputs({f"out={config.out}": weights, "the results": results}, [config.annotations])
     torch.manual_seed(config.seed)
     device = pick_device(config.device)
     everything = read_annotations(config.annotations)
@@ -177,9 +179,9 @@ def train_localizer(config: LocalizerConfig) -> FloatArray:
         with torch.inference_mode():
             output = model(features[None].to(device))
         found += detect(output, video, durations[video], labels, config.top_classes, config.detections)
-    write_text(config.out / "results.json", results_json(found))
+    write_text(results, results_json(found))
     about = {"architecture": "bmn", "config": json.dumps(dataclasses.asdict(shape)), "classes": json.dumps(labels)}
-    write_checkpoint(config.out / "bmn.safetensors", Checkpoint(model.state_dict(), about))
+    write_checkpoint(weights, Checkpoint(model.state_dict(), about))
     truth = [segment for video in test_features for segment in test_truth[video]]
     return mean_average_precision(truth, found, ACTIVITYNET_TIOUS)
 

@@ -27,7 +27,7 @@ from tctrack.action.lists import Example, read_list
 from tctrack.checkpoint import pick_device, read_checkpoint, write_state
 from tctrack.config import Amount, Bounds, Count, Positive, Share, Whole, Workers
 from tctrack.errors import CheckpointError, ConfigError, DatasetError
-from tctrack.files import make_folder
+from tctrack.files import check_outputs, make_folder
 
 log = logging.getLogger(__name__)
 Classes = Annotated[int, Bounds(1, 1_000_000)]
@@ -103,6 +103,8 @@ def train_classifier(config: ActionTrainConfig) -> Path:
     """
     torch.manual_seed(config.seed)
     device, rank = _start_processes(config.device)
+    result = config.out / "model.safetensors"
+    check_outputs({f"out={config.out}": result}, [config.image_weights])
     make_folder(config.out)
     examples = read_list(config.train.path, config.train.root, config.train.kind)
     _check_labels([example.labels for example in examples], config.num_classes)
@@ -154,7 +156,6 @@ def train_classifier(config: ActionTrainConfig) -> Path:
                            "optimizer": optimizer.state_dict()})  # fmt: skip
             log.info("epoch %d: loss %.4f, %d unreadable videos", epoch + 1, total / len(loader), skipped)
 
-    result = config.out / "model.safetensors"
     if rank == 0:
         save_classifier(result, config.model, model, clip=dataclasses.asdict(config.clip), classes=config.classes)
     if dist.is_initialized():

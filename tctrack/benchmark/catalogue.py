@@ -19,7 +19,7 @@ import numpy as np
 from tctrack.benchmark.sequences import BenchmarkSequence, list_images, read_boxes, read_lines
 from tctrack.config import build, config_root, load_config
 from tctrack.errors import ConfigError, DatasetError, suggest
-from tctrack.files import VIDEO_SUFFIXES, find_file, natural_key, read_json
+from tctrack.files import VIDEO_SUFFIXES, find_file, is_name, natural_key, read_json
 from tctrack.geometry.boxes import has_area
 from tctrack.types import FloatArray
 
@@ -85,6 +85,13 @@ class Found(NamedTuple):
     missing: tuple[str, ...]
     present: tuple[str, ...]
     """Names of all sequences that are there, also of those that were not asked for."""
+    annotations: tuple[Path, ...]
+    """The files of true boxes of the sequences."""
+
+    def inputs(self) -> set[Path]:
+        """Return what the sequences are read from: files of boxes, videos, and folders of images."""
+        frames = [[seq.source] if isinstance(seq.source, Path) else seq.source for seq in self.sequences]
+        return {*self.annotations, *(path.parent if len(paths) > 1 else path for paths in frames for path in paths)}
 
 
 def benchmark_names() -> list[str]:
@@ -127,7 +134,8 @@ def load_benchmark(name: str, root: str | Path, only: Collection[str] = ()) -> F
         if places:
             wanted = _pick(benchmark, base, places, only)
             sequences = tuple(_read(benchmark, base, item, *place) for item, place in wanted.items())
-            return Found(benchmark, base, sequences, _missing(benchmark, places), tuple(places))
+            annotations = tuple(boxes for _, _, boxes in wanted.values())
+            return Found(benchmark, base, sequences, _missing(benchmark, places), tuple(places), annotations)
     example = next(iter(benchmark.sequences), "NAME")
     layout = benchmark.layouts[0]
     looked = " and ".join(_fill(benchmark, pattern, example) for pattern in (layout.images, layout.boxes))
@@ -149,11 +157,14 @@ def _plain(name: str) -> str:
 
 
 def _pick(benchmark: Benchmark, root: Path, there: Mapping[str, T], only: Collection[str]) -> dict[str, T]:
-    """Return what is wanted of what is there."""
+    """Return what is wanted of what is there; the names become those of result files."""
     for name in only:
         if name not in there:
             hint = "" if name in benchmark.sequences else suggest(name, there)
             raise DatasetError(f"sequence '{name}' of {benchmark.name} is not under {root}{hint}")
+    for name in there:
+        if not is_name(name):
+            raise DatasetError(f"a sequence under {root} is called {name!a}, which no file can be; rename it")
     return {name: item for name, item in there.items() if not only or name in only}
 
 
@@ -227,7 +238,7 @@ def _read_annotation(benchmark: Benchmark, path: Path, only: Collection[str]) ->
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(f"{path} is not an annotation file of {benchmark.name}: {error!r}") from None
     checked = tuple(_checked(sequence, path) for sequence in sequences)
-    return Found(benchmark, path.parent, checked, _missing(benchmark, content), tuple(content))
+    return Found(benchmark, path.parent, checked, _missing(benchmark, content), tuple(content), (path,))
 
 
 def _checked(sequence: BenchmarkSequence, where: Path) -> BenchmarkSequence:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from tctrack.errors import CheckpointError, DependencyError
@@ -102,17 +101,23 @@ def pick_device(name: str) -> torch.device:
         raise DependencyError(f"there is no device '{name}' here; use cpu or auto") from None
 
 
+def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the header of a .safetensors file, and the tensors behind it."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:start]), data[start:]
+
+
 def _sorted_header(data: bytes) -> bytes:
     """Sort the header of a .safetensors file, in which the library leaves the metadata in an order of chance."""
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:start]), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    content, tensors = _split(data)
+    header = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[start:]
+    return len(header).to_bytes(8, "little") + header + tensors
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    data = path.read_bytes()  # reading from a file, the library turns Ctrl-C into an error of its own
+    return load(data), _split(data)[0].get("__metadata__", {})
 
 
 def _read_pickle(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import importlib
 import inspect
+import io
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from tctrack import __version__
-from tctrack.errors import ConfigError, TCTrackError
+from tctrack.errors import ConfigError, TCTrackError, mask
 
 #: Verb, and its line in ``tctrack --help``. The module of a verb has its name, with ``_`` for ``-``.
 VERBS = {
@@ -56,6 +57,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code: 0 done, 2 bad input, 70 a failure of the program, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
         with _stopping_as_by_ctrl_c():
             return _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -96,7 +100,10 @@ def _run(words: list[str]) -> int:
 
 
 def _end(code: int, line: str) -> int:
-    print(f"tctrack: {' '.join(line.split())}", file=sys.stderr)
+    if tqdm := sys.modules.get("tqdm"):
+        for bar in list(tqdm.tqdm._instances):
+            bar.close()  # and leave its line
+    print(f"tctrack: {mask(' '.join(line.split()))}", file=sys.stderr)
     return code
 
 
@@ -108,7 +115,7 @@ def _broken(error: Exception) -> int:
     name = f"{type(error).__name__}: {str(error)[:200]}"
     try:
         with tempfile.NamedTemporaryFile("w", prefix="tctrack-", suffix=".log", delete=False, encoding="utf-8") as file:
-            file.writelines(traceback.format_exception(error))
+            file.write(mask("".join(traceback.format_exception(error))))
     except OSError:
         return _end(BROKEN, f"failed: {name}; TCTRACK_DEBUG=1 shows where")
     return _end(BROKEN, f"failed: {name}; please report it with {file.name}")
@@ -116,17 +123,34 @@ def _broken(error: Exception) -> int:
 
 @contextlib.contextmanager
 def _stopping_as_by_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM (docker stop, a batch system) and SIGHUP (a closed shell) keep what was written, as Ctrl-C does."""
-    stops = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    may_set = threading.current_thread() is threading.main_thread()
-    changed = [stop for stop in stops if may_set and signal.getsignal(stop) == signal.SIG_DFL]
-    for stop in changed:
-        signal.signal(stop, signal.default_int_handler)
+    """Let SIGTERM (docker stop, a batch system) and SIGHUP (a closed shell) keep what was written, as Ctrl-C does.
+
+    Raises:
+        KeyboardInterrupt: one of them came, whatever error a library made of it.
+    """
+    arrived = False
+
+    def stop(*_: object) -> NoReturn:
+        nonlocal arrived
+        arrived = True
+        raise KeyboardInterrupt
+
+    known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in known}
+    if threading.current_thread() is not threading.main_thread():
+        before.clear()
+    for number, handler in before.items():
+        if handler in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, stop)
     try:
         yield
+    except Exception:
+        if arrived:
+            raise KeyboardInterrupt from None
+        raise
     finally:
-        for stop in changed:
-            signal.signal(stop, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def keep_freed_memory() -> None:

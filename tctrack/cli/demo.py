@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tctrack.benchmark.metrics import score
     from tctrack.errors import ConfigError
+    from tctrack.files import check_outputs
     from tctrack.scenes.synthetic import Assets, SceneConfig, make_scene
     from tctrack.types import TrackResult
     from tctrack.video import BoxSink, Overlay, VideoSink, contact_sheet, draw_box, write_picture
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     assets = Assets.procedural(args.seed, grounds=1, sprites=12)
     scene = make_scene(np.random.default_rng(args.seed), assets, args.frames, config, (width, height))
+    files = ("clip.mp4", "tracked.mp4", "contact_sheet.png", "truth.txt")
+    check_outputs({f"--out {args.out / name}": args.out / name for name in files}, (args.model, args.weights))
     tracker = build_tracker(args.model, **({"weights": args.weights} if args.weights else {}))
     overlay = Overlay(Path(args.model).stem)
     shown = set(np.linspace(0, args.frames - 1, PICTURES).round().astype(int).tolist())
@@ -101,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"mean IoU {scores.overlaps.mean():.3f}, success AUC {scores.success_auc:.3f}, "
         f"{(args.frames - 1) / seconds:.1f} FPS ({args.model} on {width}x{height}, {args.frames} frames)\n"
-        f"wrote {args.out}: clip.mp4, tracked.mp4, contact_sheet.png, truth.txt"
+        f"wrote {args.out}: {', '.join(files)}"
     )
     return 0
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+KINDS = ("json", "csv", "latex", "html")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trackers", nargs="+", metavar="NAME", help="folders to score (default: all)")
     parser.add_argument("--sequences", nargs="+", default=(), metavar="SEQ", help="only these sequences")
     parser.add_argument("--partial", action="store_true", help="score the sequences that every tracker has")
-    for kind in ("json", "csv", "latex", "html"):
+    for kind in KINDS:
         parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write {kind}")
 
 
@@ -36,10 +38,12 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.benchmark.catalogue import load_benchmark
     from tctrack.benchmark.evaluation import evaluate, format_table, to_csv, to_json, to_latex
     from tctrack.benchmark.results import find_trackers
-    from tctrack.files import write_text
+    from tctrack.files import check_outputs, write_text
 
     found = load_benchmark(args.dataset, args.root, args.sequences)
     trackers = args.trackers or find_trackers(args.results, found.benchmark.name)
+    outputs = {f"--{kind}": getattr(args, kind) for kind in KINDS}
+    check_outputs(outputs, [*found.inputs(), *(args.results / found.benchmark.name).rglob("*.txt")])
     evaluation = evaluate(found, args.results, trackers, args.protocol, args.partial)
     print(format_table(evaluation))
     for path, render in ((args.json, to_json), (args.csv, to_csv), (args.latex, to_latex)):

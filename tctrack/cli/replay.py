@@ -37,20 +37,21 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.benchmark.catalogue import load_benchmark
     from tctrack.benchmark.plots import TRUTH_COLOUR, bgr, tracker_colour
     from tctrack.benchmark.results import find_runs, find_trackers, read_run
-    from tctrack.errors import DatasetError, OutputError
+    from tctrack.errors import DatasetError
+    from tctrack.files import check_outputs
     from tctrack.types import Box
     from tctrack.video import Window, draw_box, open_picture_sink
 
     found = load_benchmark(args.dataset, args.root, [args.sequence])
     (sequence,) = found.sequences
-    if args.out and isinstance(sequence.source, Path) and args.out.resolve() == sequence.source.resolve():
-        raise OutputError(f"--out {args.out} is the sequence's own video; choose another file")
-    boxes = {"": (sequence.boxes, TRUTH_COLOUR)}
+    boxes, files = {"": (sequence.boxes, TRUTH_COLOUR)}, found.inputs()
     for rank, name in enumerate(args.trackers or find_trackers(args.results, found.benchmark.name)):
         runs = find_runs(args.results / found.benchmark.name / name, sequence.name, found.present)
         if not runs:
             raise DatasetError(f"{name} has no result for '{sequence.name}' in {args.results / found.benchmark.name}")
         boxes[name] = (read_run(runs[0], len(sequence)).boxes, tracker_colour(rank))
+        files.add(runs[0])
+    check_outputs({"--out": args.out}, files)
 
     with ExitStack() as stack:
         window = None if args.out else stack.enter_context(Window(f"{sequence.name}: q or Esc ends"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tctrack.config import Threads, argument, parse_yaml
 from tctrack.errors import ConfigError
+from tctrack.files import is_name
 
 if TYPE_CHECKING:
     from tctrack.benchmark.run import Launcher, TrackerFactory
@@ -37,8 +38,8 @@ def parse_tracker(text: str) -> tuple[str, TrackerFactory]:
         options[key] = parse_yaml(value, f"option '{pair}' of tracker '{name}'")
     plain = Path(name).stem if Path(name).suffix in CHECKPOINT_SUFFIXES else name.rpartition(":")[2]
     label = str(options.pop("label", plain))
-    if not label or Path(label).name != label:
-        raise ConfigError(f"tracker '{label}' cannot name a folder of results; add ,label=NAME")
+    if not is_name(label):
+        raise ConfigError(f"tracker {label!a} cannot name a folder of results; add ,label=NAME")
     return label, functools.partial(make_tracker, name, **options)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tctrack.config import Amount, Ascending, Bounds, Positive, Share
 from tctrack.errors import DatasetError
-from tctrack.files import IMAGE_SUFFIXES, find_file
+from tctrack.files import IMAGE_SUFFIXES, find_file, is_utf8
 from tctrack.types import Box, FloatArray, Frame
 
 #: ``(H, W, 4)`` uint8 cut-out: BGR and coverage.
@@ -446,7 +446,7 @@ def _camera(
 
 @functools.lru_cache(maxsize=8)
 def _read_images(folder: Path, flags: int) -> tuple[Frame, ...]:
-    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and is_utf8(path))
     images = tuple(image for path in files if (image := cv2.imread(str(path), flags)) is not None)
     if not images:
         raise DatasetError(f"no readable image under '{folder}'; give a folder of .jpg, .png or .webp files")
@@ -462,7 +462,7 @@ def _read_polygons(folder: Path, smallest: int = 24) -> list[Sprite]:
     for path in sorted((folder / "polygons").rglob("*.txt")):
         stem = path.relative_to(folder / "polygons").with_suffix("")
         file = find_file(folder / "images" / stem, IMAGE_SUFFIXES)
-        image = cv2.imread(str(file)) if file is not None else None
+        image = cv2.imread(str(file)) if file is not None and is_utf8(file) else None
         if image is None:
             continue
         limit = np.array(image.shape[1::-1])

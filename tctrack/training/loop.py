@@ -26,7 +26,7 @@ from tctrack.checkpoint import fill, write_state
 from tctrack.checkpoint.load import save_model
 from tctrack.config import Count, Positive, Share, Threads, Whole, Workers
 from tctrack.errors import CheckpointError, ConfigError, DatasetError
-from tctrack.files import make_folder
+from tctrack.files import check_outputs, make_folder
 from tctrack.models.base import ModelConfig, TrackingModel
 from tctrack.ops.fold import fold_batch_norms
 from tctrack.scenes.synthetic import Assets, SceneConfig
@@ -136,6 +136,8 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
     recipe = build_recipe(name, options, optim)
     model = recipe.model.to(device)
     _check(config, model.config, processes)
+    weights, best = config.out / f"{name}.safetensors", config.out / "best.safetensors"
+    check_outputs({f"out={config.out}": weights, "validation": best}, [config.initial])
     make_folder(config.out)
     dataset = _dataset(config)
     sequences = find_sequences(config.validation) if config.validation is not None else ()
@@ -207,11 +209,10 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
             log.write(step, {"success_auc": scores.success_auc, "precision_20": scores.precision_20})
             if scores.success_auc > progress.best:
                 progress.best = scores.success_auc
-                _store(config.out / "best.safetensors", name, averaged, recipe, step)
+                _store(best, name, averaged, recipe, step)
         if log is not None and (step % config.checkpoint_every == 0 or step == optim.steps):
             _save(latest, model, averaged, optimizer, progress)
     bar.close()
-    weights = config.out / f"{name}.safetensors"
     if log is not None:
         _store(weights, name, averaged, recipe, progress.step)
     return weights

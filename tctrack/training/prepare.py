@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from tctrack.config import Bounds, Count
 from tctrack.errors import DatasetError, OutputError, SourceError, TCTrackError
-from tctrack.files import Draft, make_folder, read_json, write_text
+from tctrack.files import Draft, is_name, make_folder, read_json, write_text
 from tctrack.geometry.boxes import context_side, has_area
 from tctrack.geometry.crops import crop_subpixel, mean_colour
 from tctrack.training.packs import CONTEXT, STILL
@@ -99,13 +99,14 @@ def prepare(
     cv2.setNumThreads(0)  # OpenCV's thread pool does not survive the fork of the workers
     make_folder(out)
     shards = _finished(out, header)
+    if not shards and (out / "manifest.json").is_file():
+        raise OutputError(f"'{out / 'manifest.json'}' is not of this pack; choose another folder")
     done = shards[-1]["end"] if shards else 0
     cuttings = _cut_all(items[done:], options, root, workers)
-    with tqdm(cuttings, "prepare", len(items), initial=done, unit="recording", mininterval=1) as bar:
-        results = iter(bar)
-        while done < len(items):
-            shards.append(_write_shard(out / f"shard-{len(shards):06d}.tar", header, results, done))
-            done = shards[-1]["end"]
+    results = iter(tqdm(cuttings, "prepare", len(items), initial=done, unit="recording", mininterval=1))
+    while done < len(items):
+        shards.append(_write_shard(out / f"shard-{len(shards):06d}.tar", header, results, done))
+        done = shards[-1]["end"]
     manifest = {**header, **{name: sum(shard[name] for shard in shards) for name in ("tracks", "frames", "bytes")}}
     manifest["skipped"] = [name for shard in shards for name in shard.pop("skipped")]
     if not manifest["frames"]:
@@ -116,7 +117,14 @@ def prepare(
 
 
 def cut(recording: Recording, options: PrepareOptions, root: Path) -> Cuttings:
-    """Cut the crops of a recording's targets; ``root`` is left out of the names of damaged frames."""
+    """Cut the crops of a recording's targets; ``root`` is left out of the names of damaged frames.
+
+    Raises:
+        DatasetError: a track's name cannot be that of files in the pack.
+    """
+    for name in recording.tracks:
+        if not all(map(is_name, name.split("/"))):
+            raise DatasetError(f"a track is called {name!a}, which no file can be; rename it in the annotation")
     chosen = {name: _choose(name, boxes, options) for name, boxes in recording.tracks.items()}
     tracks: dict[str, list[Crop]] = {name: [] for name in chosen}
     skipped: dict[str, None] = {}

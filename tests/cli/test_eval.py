@@ -145,7 +145,7 @@ def test_replay_leaves_the_recording_alone(tmp_path: Path, capsys: pytest.Captur
 
     assert main(["replay", *words, "--sequence", "walk", "--out", str(recording)]) == 2
 
-    assert "the sequence's own video" in capsys.readouterr().err
+    assert "--out would replace the input" in capsys.readouterr().err
     assert recording.read_bytes() == before
 
 

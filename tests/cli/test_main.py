@@ -9,6 +9,7 @@ import pytest
 
 import tctrack.cli.datasets
 from tctrack.cli import BROKEN, main
+from tests.clips import write_video
 
 
 def _fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
@@ -59,3 +60,51 @@ def test_arguments_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("tctrack: error: ")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_is_one_whatever_a_library_makes_of_it(
+    stop: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Safetensors turns one that comes while it reads a file into a ValueError."""
+
+    def read(_: Path) -> None:
+        try:
+            signal.raise_signal(stop)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of object type 'torch.storage.UntypedStorage'") from None
+
+    monkeypatch.setattr("tctrack.checkpoint.io._read_safetensors", read)
+    video = write_video(tmp_path / "a.mp4", 3)
+    (tmp_path / "w.safetensors").touch()
+    words = ["track", str(video), "--box", "20,40,24,24", "--model", str(tmp_path / "w.safetensors")]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert main([*words, "--boxes", str(tmp_path / "b.txt")]) == 130
+    assert capsys.readouterr().err == "tctrack: interrupted\n"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
+
+
+def test_errors_have_a_line_of_their_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, box in (("a", "20,40,24,24"), ("b", "20,40,24")):
+        write_video(tmp_path / f"{name}.mp4", 3)
+        (tmp_path / f"{name}.txt").write_text(f"{box}\n" * 3)
+    assert main(["prepare", "folder", str(tmp_path), "--out", str(tmp_path / "pack"), "--workers", "0"]) == 2
+    error = capfd.readouterr().err
+    assert "prepare:" in error
+    assert "\ntctrack: error: " in error
+
+
+def test_names_that_are_no_text_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert _fail(monkeypatch, PermissionError(13, "Permission denied", "caf\udce9")) == 2
+    assert main(["datasets", "DTB70", "--root", str(tmp_path / "caf\udce9")]) == 2
+    assert capfd.readouterr().err.count("caf\\udce9") >= 2
+
+
+def test_no_password_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _fail(monkeypatch, OSError(5, "no route", "rtsp://pilot:s3cret@cam/live")) == 2
+    assert _fail(monkeypatch, ValueError("rtsp://pilot:s3cret@cam/live")) == BROKEN
+    error = capsys.readouterr().err
+    assert error.count("rtsp://***@cam/live") == 2
+    assert "s3cret" not in error + Path(error.split()[-1]).read_text()
