@@ -30,6 +30,7 @@ VERBS = {
     "serve": "track in the browser",
     "demo": "make an aerial clip, track its target, and show how well it went",
     "convert": "turn a released .pth checkpoint into safetensors",
+    "export": "write a network as graphs for ONNX Runtime, OpenVINO and other engines",
     "prepare": "cut a training set into a crop pack",
     "train": "train a tracker",
     "datasets": "list the benchmarks and what is found of them",

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Track, and write what was asked for."""
     from tqdm import tqdm
 
-    from tctrack.geometry.boxes import check_box
+    from tctrack.geometry.boxes import check_box, parse_box
     from tctrack.video import (
         BoxSink,
         JsonlSink,
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     )
     from trackers import build_tracker
 
-    given = None if args.box is None else _parse_box(args.box)
+    given = None if args.box is None else parse_box(args.box)
     outputs = {"--out": args.out, "--boxes": args.boxes, "--jsonl": args.jsonl}
     check_outputs(outputs, (args.source, args.model, args.weights))
     if args.show or given is None:

@@ -51,6 +51,18 @@ def context_side(w: Numbers, h: Numbers) -> Numbers:
     return np.sqrt(area) if isinstance(area, np.ndarray) else math.sqrt(area)
 
 
+def parse_box(text: str) -> list[float]:
+    """Read a box x,y,w,h as given on the command line.
+
+    Raises:
+        BoxError: it is not numbers with commas between.
+    """
+    try:
+        return [float(value) for value in text.split(",")]
+    except ValueError:
+        raise BoxError(f"--box '{text}' must be four numbers x,y,w,h in pixels, such as 120,80,40,60") from None
+
+
 def check_box(box: Sequence[float], frame_size: tuple[int, int]) -> Box:
     """Return ``box`` as a :class:`Box` if it has a sensible area and touches a frame of ``(width, height)``.
 

@@ -48,6 +48,8 @@ class TrackingModel(nn.Module, ABC):
     """
 
     config: ModelConfig
+    #: Whether exported graphs can take any number of targets at once.
+    any_batch = True
 
     @abstractmethod
     def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
@@ -78,7 +80,7 @@ class TrackingModel(nn.Module, ABC):
 
     def _extent(self, template: Tensor, extent: Tensor | None) -> Tensor:
         """Return the targets' width and height ``(B, 2)`` in template pixels, half the template where not given."""
-        return template.new_full((len(template), 2), self.config.template_size / 2) if extent is None else extent
+        return template.new_full((template.shape[0], 2), self.config.template_size / 2) if extent is None else extent
 
 
 def cell_offsets(grid: SearchGrid, like: Tensor) -> Tensor:

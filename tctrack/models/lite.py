@@ -113,7 +113,7 @@ class LightATTrans(nn.Module):
         """Refine ``(B, dim, H, W)`` with the memory ``(B, H W / 4, dim)`` (None: a new stream); return both anew."""
         tokens = similarity.flatten(2).transpose(1, 2)
         if memory is None:
-            memory = self.blank.expand(len(tokens), -1, -1)
+            memory = self.blank.expand(tokens.shape[0], -1, -1)
         placed = memory + self.memory_position
         tokens = self.read_norm(tokens + self._attend(self.read, tokens + self.map_position, placed, memory))
         tokens = self.mlp_norm(tokens + self.mlp(tokens))
@@ -205,14 +205,14 @@ class TCTrackLite(TrackingModel):
         features, caches = self.trunk.run(frames, caches, length)
         x = self.neck(features)
         correlation = repeat(cells, length) @ F.normalize(x, dim=1).flatten(2)
-        merged = self.merge(torch.cat((x, correlation.reshape(len(x), -1, *x.shape[2:])), 1))
+        merged = self.merge(torch.cat((x, correlation.reshape(x.shape[0], -1, *x.shape[2:])), 1))
         refined = []
         for similarity in unstack(merged, length):
             if self.attrans is not None:
                 similarity, memory = self.attrans(similarity, memory)
             refined.append(similarity)
         if memory is None:
-            memory = frames.new_zeros(len(cells), 0, self.config.dim)
+            memory = frames.new_zeros(cells.shape[0], 0, self.config.dim)
         maps = restack(refined)
         centre = self.centre(self.centre_tower(maps))
         # A box is an offset from its cell and a log-scale relative to the first box, whose crops have the same scale.

@@ -100,6 +100,9 @@ class Grader(nn.Module):
 class TCTrack(TrackingModel):
     """TCTrack and TCTrack++; see :class:`TrackingModel` for its use."""
 
+    #: The correlation is a convolution with a group for each channel of each target, a number that graphs fix.
+    any_batch = False
+
     def __init__(self, config: TCTrackConfig) -> None:
         super().__init__()
         self.config: TCTrackConfig = config
