@@ -192,8 +192,8 @@ def write_bytes(path: StrPath, data: bytes | memoryview) -> None:
 
 
 def write_text(path: StrPath, text: str) -> None:
-    """Write a text file in UTF-8; see :func:`write_bytes`."""
-    write_bytes(path, text.encode())
+    """Write a text file in UTF-8, with escapes for what is no text in a file's name; see :func:`write_bytes`."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def make_folder(folder: Path) -> None:

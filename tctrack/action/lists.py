@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tctrack.errors import DatasetError, suggest
+from tctrack.files import read_json, read_text
 
 
 class Example(NamedTuple):
@@ -40,10 +41,7 @@ def read_list(path: str | Path, root: str | Path | None = None, kind: str = "kin
     path = Path(path)
     if kind not in KINDS:
         raise DatasetError(f"unknown kind of list '{kind}'{suggest(kind, KINDS)}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read list '{path}': {error}") from None
+    text = read_text(path)
     try:
         examples = KINDS[kind](text, path, Path(root) if root is not None else path.parent)
     except (KeyError, ValueError, IndexError, TypeError) as error:
@@ -59,10 +57,7 @@ def read_names(path: Path) -> list[str]:
     Raises:
         DatasetError: the file cannot be read.
     """
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read names '{path}': {error}") from None
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def _kinetics(text: str, _: Path, root: Path) -> list[Example]:
@@ -86,10 +81,9 @@ def _kinetics(text: str, _: Path, root: Path) -> list[Example]:
 
 def _ssv2(text: str, path: Path, root: Path) -> list[Example]:
     beside = path.with_name("labels.json")
-    try:
-        classes: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
-    except OSError:
-        raise DatasetError(f"no '{beside}'; Something-Something's class numbers are read from there") from None
+    if not beside.is_file():
+        raise DatasetError(f"no '{beside}'; Something-Something's class numbers are read from there")
+    classes: dict[str, Any] = read_json(beside)
     return [
         Example(root / f"{row['id']}.webm", (int(classes[row["template"].replace("[", "").replace("]", "")]),))
         for row in json.loads(text)

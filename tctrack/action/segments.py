@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tctrack.action.lists import parse_time
 from tctrack.errors import DatasetError
+from tctrack.files import read_json, read_text
 
 
 class Segment(NamedTuple):
@@ -37,7 +38,6 @@ def read_annotations(path: Path, subset: str | None = None, task: str = "action"
         DatasetError: the file is missing, malformed, or holds no segment of the subset.
     """
     try:
-        text = path.read_text(encoding="utf-8")
         if path.suffix == ".csv":
             segments = [
                 Segment(
@@ -46,16 +46,16 @@ def read_annotations(path: Path, subset: str | None = None, task: str = "action"
                     parse_time(row["stop_timestamp"]),
                     _epic_label(row["verb_class"], row["noun_class"], task),
                 )
-                for row in csv.DictReader(text.splitlines())
+                for row in csv.DictReader(read_text(path).splitlines())
             ]
         else:
             segments = [
                 Segment(video, *_span(item), str(item["label"]))
-                for video, entry in json.loads(text)["database"].items()
+                for video, entry in read_json(path)["database"].items()
                 if subset is None or entry["subset"] == subset
                 for item in entry["annotations"]
             ]
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"cannot read annotations '{path}' ({type(error).__name__}: {error})") from None
     if not segments:
         raise DatasetError(f"annotations '{path}' hold no segment" + (f" of subset '{subset}'" if subset else ""))
@@ -69,9 +69,9 @@ def read_durations(path: Path) -> dict[str, float]:
         DatasetError: the file is missing or malformed.
     """
     try:
-        database = json.loads(path.read_text(encoding="utf-8"))["database"]
+        database = read_json(path)["database"]
         return {video: float(entry["duration"]) for video, entry in database.items()}
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"cannot read durations '{path}' ({type(error).__name__}: {error})") from None
 
 
@@ -84,10 +84,10 @@ def read_results(path: Path, task: str = "action") -> list[Segment]:
     try:
         return [
             Segment(video, *_span(item), _result_label(item, task), float(item["score"]))
-            for video, items in json.loads(path.read_text(encoding="utf-8"))["results"].items()
+            for video, items in read_json(path)["results"].items()
             for item in items
         ]
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"cannot read results '{path}' ({type(error).__name__}: {error})") from None
 
 

@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from tctrack import __version__
 from tctrack.errors import ConfigError, TCTrackError, mask
+from tctrack.files import is_utf8
 
 #: Verb, and its line in ``tctrack --help``. The module of a verb has its name, with ``_`` for ``-``.
 VERBS = {
@@ -84,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    for word in words:
+        if not is_utf8(word):
+            raise ConfigError(f"{word!a} is not text in UTF-8; rename the file")
     parser = _Parser(
         prog="tctrack", description="Online single-object tracking for drones with temporally adaptive convolutions."
     )
@@ -115,8 +119,8 @@ def _broken(error: Exception) -> int:
         return BROKEN
     name = f"{type(error).__name__}: {str(error)[:200]}"
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="tctrack-", suffix=".log", delete=False, encoding="utf-8") as file:
-            file.write(mask("".join(traceback.format_exception(error))))
+        with tempfile.NamedTemporaryFile(prefix="tctrack-", suffix=".log", delete=False) as file:
+            file.write(mask("".join(traceback.format_exception(error))).encode(errors="backslashreplace"))
     except OSError:
         return _end(BROKEN, f"failed: {name}; TCTRACK_DEBUG=1 shows where")
     return _end(BROKEN, f"failed: {name}; please report it with {file.name}")

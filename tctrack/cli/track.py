@@ -2,7 +2,8 @@
 
 SOURCE is a video file, a camera's index, an RTSP or HTTP URL, or a folder of images in numeric order. Without --box,
 the target is drawn on the first frame with the mouse. Outputs appear whole when the run ends, also after Ctrl-C (or q
-or Esc in the window), a lost stream or a damaged file: what was tracked until then is kept.
+or Esc in the window), a lost stream or a damaged file: what was tracked until then is kept, beside an older result as
+NAME.partial.SUFFIX.
 
 Examples:
     tctrack track flight.mp4 --box 120,80,40,60 --out tracked.mp4
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
             window = stack.enter_context(Window("tctrack: q or Esc ends")) if args.show else None
             overlay = Overlay(Path(args.model).stem)
             bar = stack.enter_context(tqdm(total=source.info.frames, unit="frame", disable=None))
+            for sink in sinks:
+                sink.whole = source.info.live  # a stream has no end but that of the run
             for frame, result, seconds in _follow(tracker, frames, box):
                 clock.add(seconds)
                 if boxes:
@@ -108,11 +111,12 @@ def run(args: argparse.Namespace) -> int:
                     if picture:
                         picture.write(drawn)
                     if window and not window.show(drawn):
-                        for sink in sinks:
-                            sink.whole = source.info.live  # a stream has no end but this
                         break
                 bar.set_postfix_str(f"tracker {clock.fps or 0:.0f} FPS", refresh=False)
                 bar.update()
+            else:
+                for sink in sinks:
+                    sink.whole = True
     finally:
         if clock.frames:
             dropped = f", {source.dropped} dropped" if source.dropped else ""

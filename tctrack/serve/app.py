@@ -29,7 +29,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tctrack.errors import SourceError, TCTrackError
+from tctrack.errors import SourceError, TCTrackError, mask
 from tctrack.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
 from tctrack.serve.exports import COLOURS, TEXTS, write_video
 from tctrack.serve.outbox import Outbox
@@ -231,7 +231,7 @@ async def _live(socket: WebSocket) -> None:
         colours = [f"#{red:02x}{green:02x}{blue:02x}" for blue, green, red in COLOURS]
         outbox.tell(hello={"session": session, "upload_limit": settings.upload_limit, "colours": colours})
         if settings.source is not None:
-            room.player.order("open", spec=settings.source, name=Path(settings.source).name)
+            room.player.order("open", spec=settings.source, name=Path(mask(settings.source)).name)
         sender = asyncio.create_task(_send(socket, outbox))
         try:
             await _listen(socket, room, outbox, settings.root)

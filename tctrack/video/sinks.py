@@ -31,28 +31,30 @@ SinkType = TypeVar("SinkType", bound="_Sink")
 class _Sink:
     """A context manager that gives its target what was written, or leaves it alone if nothing was.
 
-    ``count`` is what was written so far; ``published`` is where it is once that is done. Where an error or Ctrl-C ends
-    the run, or ``whole`` is set to False, an older file stays, and what was written is kept beside it.
+    ``count`` is what was written so far; ``published`` is where it is once that is done. ``whole`` says whether it is
+    all that was asked for, which is so unless an error or Ctrl-C ends the run, or as it is set; of what is not whole,
+    an older file stays, and the new one is kept beside it.
     """
 
     def __init__(self, path: str | os.PathLike[str], folder: bool = False) -> None:
         self._draft = Draft(path, folder)
         self.path = self._draft.path
         self.count = 0
-        self.whole = True
+        self.whole: bool | None = None
         self.published: Path | None = None
 
     def __enter__(self: SinkType) -> SinkType:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.whole &= kind is None
+        if self.whole is None:
+            self.whole = kind is None
         self.close()
 
     def close(self) -> None:
         """Publish what was written; does nothing the second time."""
         if self.count and self._draft.part.exists():
-            self.published = self._draft.publish(self.whole)
+            self.published = self._draft.publish(self.whole is not False)
         self._draft.discard()
 
 

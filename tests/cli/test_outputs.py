@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,8 @@ import torch
 
 from tctrack.checkpoint import Checkpoint, write_checkpoint
 from tctrack.cli import main
-from tctrack.video import open_source
+from tctrack.types import Frame
+from tctrack.video import Source, open_source
 from tests.clips import square_frames, write_cut_video, write_video
 
 Refuse = Callable[..., None]
@@ -174,6 +176,45 @@ def test_a_run_that_ends_early_keeps_the_whole_result(tmp_path: Path, capfd: pyt
     assert open_source(tmp_path / "o.partial.mp4").info.frames == frames
     assert track(whole) == 0
     assert len((tmp_path / "b.jsonl").read_text().splitlines()) == 40
+
+
+class _Endless(Source):
+    """A camera that shows a video, and is stopped by Ctrl-C after three frames."""
+
+    def __init__(self, path: Path) -> None:
+        self._video = open_source(path)
+        self.info = self._video.info._replace(live=True, frames=None)
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield from itertools.islice(self._video, 3)
+        raise KeyboardInterrupt
+
+
+def test_a_stream_is_whole_where_it_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video, boxes = write_video(tmp_path / "a.mp4", 9), tmp_path / "b.txt"
+    boxes.write_text("yesterday's\n")
+    monkeypatch.setattr("tctrack.video.open_source", lambda path, *_: _Endless(Path(path)))
+    assert main(["track", str(video), *BOX, "--boxes", str(boxes)]) == 130
+    assert len(boxes.read_text().splitlines()) == 3
+    assert not (tmp_path / "b.partial.txt").exists()
+
+
+def test_a_name_that_is_not_utf8_costs_its_sequence_alone(tmp_path: Path) -> None:
+    """In a process of its own, since OpenCV ends the process on such a name."""
+    for name, image in (("good", "2.png"), ("bad", "caf\udce9.png")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index, frame in enumerate(square_frames(2)):
+            data = cv2.imencode(".png", frame)[1].tobytes()
+            (tmp_path / "data" / name / (image if index else "1.png")).write_bytes(data)
+        (tmp_path / "data" / f"{name}.txt").write_text("20,40,24,24\n" * 2)
+    words = ["--dataset", "folder", "--root", "data", "--tracker", "static", "--results", "r"]
+    command = [sys.executable, "-m", "tctrack", "test", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:  # images may also be read from their bytes, by whatever name
+        assert done.returncode == 1, done
+        assert "failed: static on bad" in done.stderr
+    assert "static" in done.stdout
 
 
 def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
