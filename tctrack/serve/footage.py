@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from tctrack.errors import SourceError
+from tctrack.errors import SourceError, require
 from tctrack.types import Frame
 from tctrack.video import Source, VideoInfo, open_source
 
+#: Frames ahead that are reached by decoding, not by seeking.
+NEAR = 40
 #: Bytes of pictures that are kept of a live source: some minutes of 720p.
 KEPT = 1 << 30
 JPEG_QUALITY = 82
@@ -69,8 +74,85 @@ class Footage(ABC):
         """Let go of the source."""
 
 
+class Video(Footage):
+    """A video file. All time stamps are read at first, so that every frame is found exactly, and quickly.
+
+    Args:
+        path: the file.
+        info: what :func:`tctrack.video.open_source` says of it.
+
+    Raises:
+        SourceError: it cannot be read.
+        DependencyError: PyAV is not installed.
+    """
+
+    def __init__(self, path: Path, info: VideoInfo) -> None:
+        self._path, self._av = path, require("av", "serve")
+        with self._naming():
+            self._container = self._av.open(str(path))
+            self._stream = self._container.streams.video[0]
+            self._stream.thread_type = "AUTO"
+            packets = self._container.demux(self._stream)
+            self._stamps = sorted(one.pts for one in packets if one.pts is not None and not one.is_discard)
+        self.info = info._replace(frames=len(self._stamps))
+        self._frames: Iterator[Any] = iter(())
+        self._at, self._decoded = math.inf, None  # a frame's number, and the frame
+
+    def advance(self, index: int) -> Shot | None:
+        """See :class:`Footage`."""
+        return self.at(index + 1) if index + 1 < len(self._stamps) else None
+
+    def at(self, index: int) -> Shot:
+        """See :class:`Footage`."""
+        if not 0 <= index < len(self._stamps):
+            raise SourceError(f"{self._path}: there is no frame {index}")
+        wanted = self._stamps[index]
+        with self._naming():
+            if not self._at <= index <= self._at + NEAR:
+                self._find(index)
+            while self._decoded is None or self._decoded.pts < wanted:
+                self._decoded = next(self._frames, None)
+                if self._decoded is None:
+                    self._at = math.inf
+                    raise SourceError(f"{self._path}: frame {index} is damaged")
+            self._at = index
+            frame = np.rot90(self._decoded.to_ndarray(format="bgr24"), self._decoded.rotation // 90)
+        seconds = float((wanted - self._stamps[0]) * self._stream.time_base)
+        return Shot(index, seconds, np.ascontiguousarray(frame))
+
+    def _find(self, index: int) -> None:
+        """Decode from a frame at or before the wanted one; containers seek by decoding order, so try some times."""
+        back = 0
+        while True:
+            self._container.seek(self._stamps[max(index - back, 0)], stream=self._stream)
+            self._frames = self._container.decode(self._stream)
+            self._decoded = next(self._frames, None)
+            if back > index or (self._decoded is not None and self._decoded.pts <= self._stamps[index]):
+                return
+            back = 2 * back + 8
+
+    def between(self, first: int, last: int) -> Iterator[Shot]:
+        """See :class:`Footage`."""
+        other = Video(self._path, self.info)
+        try:
+            yield from map(other.at, range(first, last + 1))
+        finally:
+            other.close()
+
+    def close(self) -> None:
+        """See :class:`Footage`."""
+        self._container.close()
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._av.FFmpegError, IndexError) as error:
+            raise SourceError(f"{self._path}: cannot be read: {error}") from None
+
+
 class Recording(Footage):
-    """A video file or a folder of images.
+    """A folder of images, or a video at an address that has an end.
 
     Args:
         spec: what :func:`tctrack.video.open_source` opened.

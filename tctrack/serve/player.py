@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tctrack.errors import SourceError, TCTrackError
-from tctrack.serve.footage import Footage, Live, Recording, Shot, decode
+from tctrack.serve.footage import Footage, Live, Recording, Shot, Video, decode
 from tctrack.serve.outbox import Outbox, Picture
 from tctrack.types import Frame, OnlineTracker
 from tctrack.video import Record, Session, open_source
@@ -125,7 +125,13 @@ class Player:
     def _open(self, spec: str, name: str) -> None:
         self._clear()
         source = open_source(spec)
-        self._start(Live(source, self._folder) if source.info.live else Recording(spec, source), name)
+        if source.info.live:
+            self._start(Live(source, self._folder), name)
+        elif Path(spec).is_file():
+            source.close()
+            self._start(Video(Path(spec), source.info), name)
+        else:
+            self._start(Recording(spec, source), name)
 
     def _browse(self) -> None:
         self._clear()

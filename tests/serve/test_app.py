@@ -265,6 +265,20 @@ def test_malformed_messages_end_the_session(root: Path, text: str) -> None:
         assert (closed["type"], closed["code"]) == ("websocket.close", 1008)
 
 
+def test_a_box_on_an_older_live_frame_catches_up(page: Page) -> None:
+    page.send("open", browser=True)
+    for index, frame in enumerate(square_frames(12)):
+        if index == 11:  # the player waits for this frame
+            page.send("draw", frame=2, box=square_box(2), id=None)
+        page._socket.send_bytes(cv2.imencode(".jpg", frame)[1].tobytes())
+        while page.message("header")["frame"] < index:
+            pass
+    while not (records := page.message("header")["records"]):
+        pass
+    assert [record["frame"] for record in records] == list(range(2, 12))
+    np.testing.assert_allclose(records[-1]["box"][:2], square_box(11)[:2], atol=6)
+
+
 def test_a_browsers_camera_is_tracked_live(page: Page) -> None:
     page.send("open", browser=True)
     frames = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in square_frames(12)]

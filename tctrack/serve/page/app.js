@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const stage = $("stage"), picture = $("picture"), overlay = $("overlay"), strip = $("strip");
 const RANK = { tracked: 0, hidden: 1, lost: 2 };
 const STATE_COLOUR = { hidden: "#f5b83d", lost: "#ff5252" };
+const DROPPED = 8; // frames without a record that the strip draws over
 const SMALLEST = 6; // of a drawn box, in pixels of the screen
 
 let hello = {};          // what the server said first: session, upload limit, colours
@@ -291,13 +292,14 @@ function paintStrip() {
   for (const target of targets.values()) {
     const y = height - lanes + row++ * lane;
     pen.strokeStyle = target.colour; pen.lineWidth = 1.6; pen.beginPath();
-    let open = false;
+    let open = false, last = null; // the record before: a live source drops frames
     for (let px = 0; px < width; px += 1) {
       // A column stands for some frames: the lowest confidence and the worst state of them.
       let low = null, worst = -1;
       for (let f = Math.ceil(first + px * step); f < first + (px + 1) * step || (step < 1 && f < first + px * step + 1); f += 1) {
-        const record = target.records.get(f);
+        const record = target.records.get(f) || (source.live && last && f <= head.last && f - last.frame <= DROPPED ? last : null);
         if (!record) continue;
+        last = record;
         worst = Math.max(worst, RANK[record.state]);
         const sure = record.confidence ?? record.score;
         if (sure !== null) low = low === null ? sure : Math.min(low, sure);
