@@ -30,7 +30,7 @@ def build_tracker(name: str, **options: Any) -> Tracker:
         ConfigError: no tracker has this name, or this one does not take these options.
         DependencyError: the tracker needs an OpenCV build, package or model file that is not there.
     """
-    if Path(name).suffix in CHECKPOINT_SUFFIXES or is_exported(name):
+    if name not in TRACKERS and is_network(name):
         return TRACKERS["tctrack-lite"](**{"model": name, **options})
     return TRACKERS[name](**options)
 
@@ -45,6 +45,11 @@ def tracker_factory(name: str, **options: Any) -> Callable[[], Tracker]:
         return tracker
 
     return make
+
+
+def is_network(name: str) -> bool:
+    """Whether an engine runs what a name stands for: a registered network, a checkpoint or exported graphs."""
+    return name in MODELS or Path(name).suffix in CHECKPOINT_SUFFIXES or is_exported(name)
 
 
 def _register(name: str, module: str, factory: str, **preset: Any) -> None:

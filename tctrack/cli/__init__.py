@@ -30,6 +30,7 @@ VERBS = {
     "track": "track a target in a video file, camera, stream or image folder",
     "serve": "track in the browser",
     "demo": "make an aerial clip, track its target, and show how well it went",
+    "profile": "measure where a frame's time goes, by stage and engine",
     "convert": "turn a released .pth checkpoint into safetensors",
     "export": "write a network as graphs for ONNX Runtime, OpenVINO and other engines",
     "prepare": "cut a training set into a crop pack",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 from tctrack.config import Bounds, Whole, argument
 
 if TYPE_CHECKING:
+    from tctrack.scenes.synthetic import Scene
     from tctrack.types import Box, Frame
 
 #: Pictures on the contact sheet, and how many stand side by side.
@@ -50,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.benchmark.metrics import score
     from tctrack.errors import ConfigError
     from tctrack.files import check_outputs
-    from tctrack.scenes.synthetic import Assets, SceneConfig, make_scene
     from tctrack.types import TrackResult
     from tctrack.video import BoxSink, Overlay, VideoSink, contact_sheet, draw_box, write_picture
     from trackers import build_tracker
@@ -62,12 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if not (64 <= width <= MOST and 64 <= height <= MOST):
         raise ConfigError(f"--size {args.size} must lie between 64x64 and {MOST}x{MOST} pixels")
     fps = 30.0
-    config = SceneConfig(
-        target_size=(0.06 * height, 0.09 * height), speed=0.08, shake=0.02, zoom=0.004, roll=0.002,
-        distractors=(3, 5), lookalike=0.3, occluder=0.0, camouflage=0.0, light=0.004,
-    )  # fmt: skip
-    assets = Assets.procedural(args.seed, grounds=1, sprites=12)
-    scene = make_scene(np.random.default_rng(args.seed), assets, args.frames, config, (width, height))
+    scene = draw_scene(args.seed, args.frames, (width, height))
     files = ("clip.mp4", "tracked.mp4", "contact_sheet.png", "truth.txt")
     check_outputs({f"--out {args.out / name}": args.out / name for name in files}, (args.model, args.weights))
     tracker = build_tracker(args.model, **({"weights": args.weights} if args.weights else {}))
@@ -107,6 +102,21 @@ def run(args: argparse.Namespace) -> int:
         f"wrote {args.out}: {', '.join(files)}"
     )
     return 0
+
+
+def draw_scene(seed: int, frames: int, size: tuple[int, int]) -> Scene:
+    """Return a flight whose target fits frames of ``size`` (width, height)."""
+    import numpy as np
+
+    from tctrack.scenes.synthetic import Assets, SceneConfig, make_scene
+
+    height = size[1]
+    config = SceneConfig(
+        target_size=(0.06 * height, 0.09 * height), speed=0.08, shake=0.02, zoom=0.004, roll=0.002,
+        distractors=(3, 5), lookalike=0.3, occluder=0.0, camouflage=0.0, light=0.004,
+    )  # fmt: skip
+    assets = Assets.procedural(seed, grounds=1, sprites=12)
+    return make_scene(np.random.default_rng(seed), assets, frames, config, size)
 
 
 def _close_up(picture: Frame, box: Box) -> Frame:
