@@ -1,14 +1,12 @@
 """Training clips: a template, a first search crop, and the search crops that follow, as the tracker would cut them.
 
-The search crop of a frame is centred where the tracker would expect the target, plus its error, so that positions in a
-memory of the past mean the same in training and in tracking: in scenes on the box of the frame before, in recordings,
-whose frames may lie far apart, on the frame's own.
+Sources give tracks, drawn or recorded; a sampler picks frames of a track, disturbs them, and places the crops.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple, Protocol
@@ -19,10 +17,10 @@ from torch.utils.data import Dataset
 
 from tctrack.config import Amount, Bounds, Count, Share, Side, Whole
 from tctrack.errors import DatasetError
-from tctrack.geometry.boxes import context_side
 from tctrack.scenes.synthetic import Assets, SceneConfig, make_scene
-from tctrack.training.disturb import Cover, Disturbance, Twin, smear, tint
-from tctrack.training.packs import CONTEXT, STILL, open_pack
+from tctrack.training import disturb
+from tctrack.training.packs import STILL, open_pack
+from tctrack.training.tracks import Track, View
 from tctrack.types import FloatArray, Frame
 
 #: Frames that are held in memory.
@@ -90,11 +88,11 @@ class Clip(NamedTuple):
     """The target's width and height in the template, in its pixels, ``(2,)`` float32."""
 
 
-class ClipSource(Protocol):
-    """Something that clips can be drawn from."""
+class TrackSource(Protocol):
+    """Something that tracks can be drawn from."""
 
-    def sample(self, rng: np.random.Generator, config: ClipConfig) -> Clip:
-        """Draw a clip; the same generator state gives the same clip."""
+    def track(self, rng: np.random.Generator, config: ClipConfig) -> Track:
+        """Draw a track; the same generator state gives the same one."""
 
 
 #: What a recorded target moves from crop to crop, in search pixels (standard deviation).
@@ -105,58 +103,35 @@ _TRIES = 5
 
 
 @dataclass(frozen=True)
-class SyntheticClips:
-    """Clips of drawn scenes (:mod:`tctrack.scenes.synthetic`)."""
+class SceneTracks:
+    """Targets of drawn scenes (:mod:`tctrack.scenes.synthetic`), in as many frames as a clip has crops."""
 
     assets: Assets
     scene: SceneConfig = field(default_factory=SceneConfig)
 
-    def sample(self, rng: np.random.Generator, config: ClipConfig) -> Clip:
-        """Draw a scene and follow its target."""
+    def track(self, rng: np.random.Generator, config: ClipConfig) -> Track:
+        """Draw a scene whose target is visible in the first two frames."""
         warmup, stride = int(rng.choice([0, 0, 4, 12])), int(rng.choice(config.strides))
+        frames = [0, *range(warmup, warmup + stride * config.length, stride)]
         for _ in range(_TRIES):
-            scene = make_scene(rng, self.assets, warmup + stride * (config.length - 1) + 1, self.scene)
-            if min(scene.shown(0), scene.shown(warmup)) > _PLAIN:
+            scene = make_scene(rng, self.assets, frames[-1] + 1, self.scene)
+            visible = np.array([scene.shown(t) for t in frames])
+            if visible[:2].min() > _PLAIN:
                 break
-        boxes = np.array([scene.box(t) for t in range(len(scene))])
 
-        def draw(t: int, view: _View, size: int) -> Frame:
-            native = int(np.clip(np.max(view.side), size / 6, size))  # at the camera's resolution
-            return scene.render(t, (native, native), view.matrix(native))
+        def crop(t: int, view: View, size: int) -> Frame:
+            native = int(np.clip(np.max(view.side), size / 6, size))
+            return scene.render(frames[t], (native, native), view.matrix(native))
 
-        def enlarge(image: Frame, size: int) -> Frame:
-            return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-        if config.siamese is not None:
-            return _siamese_clip(
-                rng, boxes, config, config.siamese, lambda t, view, size: enlarge(draw(t, view, size), size)
-            )
-        disturb = Disturbance(rng)
-        drift = rng.choice(config.drift)
-
-        def cut(t: int, view: _View, size: int) -> Frame:
-            return enlarge(disturb(draw(t, view, size)), size)
-
-        exemplar = _View.around(boxes[0], config.template_size, config.template_size)
-        template = cut(0, exemplar, config.template_size)
-        extent = exemplar.place(boxes[0], config.template_size)[2:]
-        images, targets = [], []
-        for t in range(warmup, len(scene), stride):
-            first = t == warmup
-            view = _View.around(boxes[t if first else t - stride], config.search_size, config.template_size)
-            view = view.disturbed(rng, 2.0 if first else drift, 0.02 if first else config.scale_jitter, config)
-            images.append(cut(t, view, config.search_size))
-            box = view.place(boxes[t], config.search_size)
-            targets.append(_outside(box) if scene.shown(t) < config.hidden else box)
-        return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
+        return Track(np.array([scene.box(t) for t in frames]), visible, crop)
 
 
-class CropPack:
-    """Clips of the recorded tracks of a pack (:mod:`tctrack.training.packs`), whose crops exceed a search crop.
+class PackTracks:
+    """The recorded tracks of a pack (:mod:`tctrack.training.packs`), whose crops exceed a search crop.
 
     Args:
         root: folder of the pack.
-        stills: share of single images among the clips, where the pack holds both.
+        stills: share of single images among the tracks, where the pack holds both.
 
     Raises:
         DatasetError: there is no pack, or it is malformed.
@@ -171,68 +146,29 @@ class CropPack:
                 weights[kind] *= share / weights[kind].sum()
         self._weights = weights / weights.sum()
 
-    def sample(self, rng: np.random.Generator, config: ClipConfig) -> Clip:
-        """Draw a stretch of a track, and a template from near it."""
+    def track(self, rng: np.random.Generator, config: ClipConfig) -> Track:
+        """Draw a track, or one image of a set of stills."""
         index = int(rng.choice(len(self._weights), p=self._weights))
         boxes = self._pack.boxes[index]
-        if config.siamese is not None:
-            start, count = (int(rng.integers(len(boxes))), 1) if self._still[index] else (0, len(boxes))
-            return _siamese_clip(
-                rng, boxes[start : start + count], config, config.siamese,
-                lambda frame, view, size: _cut(self._pack.read(index, start + frame), view, size),
-            )  # fmt: skip
-        if self._still[index]:
-            frames = np.full(config.length, rng.integers(len(boxes)))
-            origin = int(frames[0])
-        else:
-            stride = int(rng.integers(1, config.gap + 1))
-            stride = max(1, min(stride, (len(boxes) - 1) // max(config.length - 1, 1)))
-            start = int(rng.integers(0, max(1, len(boxes) - stride * (config.length - 1))))
-            frames = np.minimum(start + stride * np.arange(config.length), len(boxes) - 1)
-            if rng.random() < 0.3:
-                frames = frames[::-1]
-            low, high = max(0, int(frames[0]) - config.reach), min(len(boxes) - 1, int(frames[0]) + config.reach)
-            origin = int(rng.integers(low, high + 1))
-        disturb = Disturbance(rng)
-        mirror = rng.random() < 0.5
-        drift = rng.choice(config.drift)
-        twin = Twin(rng) if rng.random() < config.twin else None
-        cover = Cover(rng, config.length) if rng.random() < config.cover else None
-        zoom = CONTEXT / config.template_size
 
-        def cut(frame: int, view: _View, size: int) -> Frame:
-            image = self._pack.read(index, frame)
-            if size == config.search_size:
-                if twin is not None:
-                    image = twin.paste(image, boxes[frame])
-                if cover is not None:
-                    image = cover.paste(image, boxes[frame], len(images))
-            crop = _cut(image, view, size)
-            return disturb(crop[:, ::-1] if mirror else crop)
+        def crop(t: int, view: View, size: int) -> Frame:
+            image = self._pack.read(index, t)
+            matrix = view.matrix(size)
+            matrix[:, 2] += 0.5 * np.diag(matrix) - 0.5  # OpenCV puts the centres of pixels at whole numbers
+            mean = image.mean((0, 1)).tolist()
+            cut = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_CONSTANT, borderValue=mean)
+            return np.asarray(cut, np.uint8)
 
-        def centred(frame: int, size: int) -> _View:
-            x, y, w, h = boxes[frame]
-            return _View(np.array([x + w / 2, y + h / 2]), zoom * size)
+        track = Track(boxes, np.ones(len(boxes)), crop, recorded=True)
+        return track.pick([int(rng.integers(len(boxes)))]) if self._still[index] else track
 
-        images: list[Frame] = []
-        targets = []
-        exemplar = centred(origin, config.template_size)
-        template = cut(origin, exemplar, config.template_size)
-        extent = exemplar.place(boxes[origin], config.template_size)[2:]
-        for position, frame in enumerate(frames):
-            first = position == 0
-            view = centred(int(frame), config.search_size).disturbed(
-                rng, 2.0 if first else drift + _MOTION, 0.02 if first else config.scale_jitter, config
-            )
-            images.append(cut(int(frame), view, config.search_size))
-            box = view.place(boxes[frame], config.search_size)
-            if mirror:
-                box[0] = config.search_size - box[0] - box[2]
-            hidden = config.hidden > 0 and cover is not None and position in cover.frames
-            targets.append(_outside(box) if hidden else box)
-            if twin is not None:
-                twin.move(rng)
-        return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
+
+def sample_clip(source: TrackSource, rng: np.random.Generator, config: ClipConfig) -> Clip:
+    """Draw a clip of a source; the same generator state gives the same clip."""
+    track = source.track(rng, config)
+    if config.siamese is not None:
+        return _sample_siamese(track, rng, config, config.siamese)
+    return _sample_stream(track, rng, config)
 
 
 class ClipDataset(Dataset[Clip]):
@@ -252,7 +188,7 @@ class ClipDataset(Dataset[Clip]):
 
     def __init__(
         self,
-        sources: Sequence[tuple[ClipSource, float]],
+        sources: Sequence[tuple[TrackSource, float]],
         config: ClipConfig,
         clips: int,
         seed: int = 0,
@@ -274,91 +210,78 @@ class ClipDataset(Dataset[Clip]):
         rng = np.random.default_rng((self._seed, index % self._distinct))
         source = self._sources[rng.choice(len(self._sources), p=self._weights)]
         length = self._config.length - sum(index < start for start in self._grow)
-        return source.sample(rng, dataclasses.replace(self._config, length=length))
+        return sample_clip(source, rng, dataclasses.replace(self._config, length=length))
 
 
-@dataclass(frozen=True)
-class _View:
-    """A window of an image that is shown as a square crop."""
+def _sample_stream(track: Track, rng: np.random.Generator, config: ClipConfig) -> Clip:
+    """Cut each search crop where a tracker would look: near the box of the frame before.
 
-    centre: FloatArray
-    side: FloatArray | float
-    """Width and height, or both at once."""
-
-    @classmethod
-    def around(cls, box: FloatArray, size: int, template_size: int) -> _View:
-        """Cut what a crop of ``size`` pixels shows: the target's context spans the template's size."""
-        x, y, w, h = map(float, box)
-        return cls(np.array([x + w / 2, y + h / 2]), context_side(w, h) * size / template_size)
-
-    def disturbed(self, rng: np.random.Generator, drift: float, scale: float, config: ClipConfig) -> _View:
-        limit = config.search_size * 0.3
-        offset = np.clip(rng.normal(0, drift, 2), -limit, limit) * (self.side / config.search_size)
-        return _View(self.centre + offset, float(self.side * np.exp(np.clip(rng.normal(0, scale), -0.3, 0.3))))
-
-    def displaced(self, draws: FloatArray, shift: float, scale: float) -> _View:
-        """Move by parts of the side, and change width and height, by up to ``shift`` and ``scale`` times the draws."""
-        return _View(self.centre + draws[:2] * shift * self.side, self.side * (1 + draws[2:] * scale))
-
-    def matrix(self, size: int) -> FloatArray:
-        """Return the affine map from the image to a crop of ``size``, in continuous coordinates."""
-        scale = size / self.side
-        return np.column_stack((np.eye(2) * scale, size / 2 - scale * self.centre))
-
-    def pixel_matrix(self, size: int) -> FloatArray:
-        """Return the same map for OpenCV, whose pixel centres have whole coordinates."""
-        matrix = self.matrix(size)
-        matrix[:, 2] += 0.5 * np.diag(matrix) - 0.5
-        return matrix
-
-    def place(self, box: FloatArray, size: int) -> FloatArray:
-        scale = size / self.side
-        corner = (box[:2] - self.centre) * scale + size / 2
-        return np.concatenate((corner, box[2:] * scale))
+    So positions in a memory of the past mean the same in training and in tracking. In a recorded track, whose frames
+    may lie far apart, the crop is near the frame's own box.
+    """
+    drift = rng.choice(config.drift)
+    if track.recorded:
+        drift += _MOTION
+        track = _stretch(track, rng, config)
+        if rng.random() < 0.5:
+            track = disturb.mirrored(track)
+        if rng.random() < config.twin:
+            track = disturb.with_twin(rng, track)
+        if rng.random() < config.cover:
+            track = disturb.with_occluder(rng, track)
+    limit = 0.3 * config.search_size
+    views = [View.around(track.boxes[0], config.template_size, config.template_size)]
+    for t in range(1, len(track)):
+        shift, scale = (2.0, 0.02) if t == 1 else (drift, config.scale_jitter)
+        offset = np.clip(rng.normal(0, shift, 2), -limit, limit) / config.search_size
+        expected = track.boxes[t if track.recorded else max(1, t - 1)]
+        view = View.around(expected, config.search_size, config.template_size)
+        views.append(view.moved(offset, np.exp(np.clip(rng.normal(0, scale), -0.3, 0.3))))
+    return _cut(disturb.degraded(rng, track), views, config)
 
 
-def _siamese_clip(
-    rng: np.random.Generator,
-    boxes: FloatArray,
-    config: ClipConfig,
-    sampling: SiameseSampling,
-    cut: Callable[[int, _View, int], Frame],
-) -> Clip:
-    """Draw a clip of a track with the boxes ``(T, 4)``; ``cut`` makes a crop from a frame, a view and a size."""
-    origin = int(rng.integers(len(boxes)))
-    low, high = max(0, origin - config.reach), min(len(boxes) - 1, origin + config.reach)
+def _stretch(track: Track, rng: np.random.Generator, config: ClipConfig) -> Track:
+    """Pick evenly spaced frames of a recorded track, and a template from near the first."""
+    last = len(track) - 1
+    stride = int(rng.integers(1, config.gap + 1))
+    stride = max(1, min(stride, last // max(config.length - 1, 1)))
+    start = int(rng.integers(0, max(1, len(track) - stride * (config.length - 1))))
+    frames = np.minimum(start + stride * np.arange(config.length), last).tolist()
+    if rng.random() < 0.3:
+        frames.reverse()
+    template = int(rng.integers(max(0, frames[0] - config.reach), min(last, frames[0] + config.reach) + 1))
+    return track.pick([template, *frames])
+
+
+def _sample_siamese(track: Track, rng: np.random.Generator, config: ClipConfig, sampling: SiameseSampling) -> Clip:
+    """Cut every search crop about its own target, all with one shift and scale."""
+    template = int(rng.integers(len(track)))
+    low, high = max(0, template - config.reach), min(len(track) - 1, template + config.reach)
     last = int(rng.integers(low, high + 1))
     earlier = np.arange(low, max(last, low + 1))  # the last frame itself, where it is the first
     frames = np.sort(rng.choice(earlier, config.length - 1, replace=len(earlier) < config.length - 1))
     frames[-1] = earlier[-1]
+    track = track.pick([template, *frames.tolist(), last])
 
-    def around(frame: int, size: int) -> _View:
-        return _View.around(boxes[frame], size, config.template_size)
+    def around(t: int, size: int, shift: float, scale: float, draws: FloatArray) -> View:
+        view = View.around(track.boxes[t], size, config.template_size)
+        return view.moved(draws[:2] * shift / size, 1 + draws[2:] * scale)
 
-    size = config.template_size
-    exemplar = around(origin, size).displaced(
-        rng.uniform(-1, 1, 4), sampling.template_shift / size, sampling.template_scale
-    )
-    template = tint(rng, cut(origin, exemplar, size))
-    extent = exemplar.place(boxes[origin], size)[2:]
-    size, draws = config.search_size, rng.uniform(-1, 1, 4)
-    images, targets = [], []
-    for frame in (*frames.tolist(), last):
-        view = around(frame, size).displaced(draws, sampling.shift / size, sampling.scale)
-        image = tint(rng, cut(frame, view, size))
-        images.append(smear(rng, image) if rng.random() < sampling.blur else image)
-        targets.append(view.place(boxes[frame], size))
-    return Clip(template, np.stack(images), np.array(targets, np.float32), extent.astype(np.float32))
+    draws = rng.uniform(-1, 1, (2, 4))
+    views = [around(0, config.template_size, sampling.template_shift, sampling.template_scale, draws[0])]
+    for t in range(1, len(track)):
+        views.append(around(t, config.search_size, sampling.shift, sampling.scale, draws[1]))
+    return _cut(disturb.tinted(rng, track, sampling.blur), views, config)
 
 
-def _outside(box: FloatArray) -> FloatArray:
-    """Move a box out of its crop, far to the upper left."""
-    return np.concatenate((-4 * box[2:] - 100, box[2:]))
-
-
-def _cut(image: Frame, view: _View, size: int) -> Frame:
-    mean = image.mean((0, 1)).tolist()
-    crop = cv2.warpAffine(
-        image, view.pixel_matrix(size), (size, size), borderMode=cv2.BORDER_CONSTANT, borderValue=mean
-    )
-    return np.asarray(crop, np.uint8)
+def _cut(track: Track, views: Sequence[View], config: ClipConfig) -> Clip:
+    """Cut the template, then the search crops; a box that is too occluded goes outside, far to the upper left."""
+    images, boxes = [], []
+    for t, view in enumerate(views):
+        size = config.search_size if t else config.template_size
+        images.append(cv2.resize(track.crop(t, view, size), (size, size), interpolation=cv2.INTER_LINEAR))
+        boxes.append(view.place(track.boxes[t], size))
+        if t and track.visible[t] < config.hidden:
+            boxes[t][:2] = -4 * boxes[t][2:] - 100
+    template, *search = (np.asarray(image, np.uint8) for image in images)
+    return Clip(template, np.stack(search), np.array(boxes[1:], np.float32), boxes[0][2:].astype(np.float32))

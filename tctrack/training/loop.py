@@ -30,7 +30,7 @@ from tctrack.files import check_outputs, make_folder
 from tctrack.models.base import ModelConfig, TrackingModel
 from tctrack.ops.fold import fold_batch_norms
 from tctrack.scenes.synthetic import Assets, SceneConfig
-from tctrack.training.clips import Clip, ClipConfig, ClipDataset, ClipSource, CropPack, SyntheticClips
+from tctrack.training.clips import Clip, ClipConfig, ClipDataset, PackTracks, SceneTracks, TrackSource
 from tctrack.training.processes import Processes
 from tctrack.training.recipes import Batch, OptimConfig, Recipe, build_recipe
 from tctrack.training.runlog import RunLog
@@ -275,15 +275,15 @@ def _dataset(config: TrainConfig) -> ClipDataset:
     data, batch = config.data, config.optim.batch
     weights = {data.root: 1.0} if data.root else {}
     weights |= {Path(root).expanduser(): weight for root, weight in data.packs.items()}
-    recorded = [(CropPack(root, stills=data.stills), weight) for root, weight in weights.items()]
+    recorded = [(PackTracks(root, stills=data.stills), weight) for root, weight in weights.items()]
     share = data.recorded_share if recorded else 0.0
-    sources: list[tuple[ClipSource, float]] = []
+    sources: list[tuple[TrackSource, float]] = []
     if share < 1:
         if data.photos or data.cutouts or data.polygons:
             assets = Assets.from_folders(data.photos, data.cutouts, data.polygons, config.seed)
         else:
             assets = Assets.procedural(config.seed, grounds=12, sprites=96)
-        sources.append((SyntheticClips(assets, config.scene), 1 - share))
+        sources.append((SceneTracks(assets, config.scene), 1 - share))
     sources += [(pack, share * weight / sum(weights.values())) for pack, weight in recorded]
     grow = [step * batch for step in data.grow]
     return ClipDataset(sources, config.clips, config.optim.steps * batch, config.seed, grow, data.distinct)

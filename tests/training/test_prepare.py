@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tctrack.cli import main
 from tctrack.errors import DatasetError
 from tctrack.geometry.boxes import context_side
-from tctrack.training.clips import ClipConfig, ClipDataset, CropPack
+from tctrack.training.clips import ClipConfig, ClipDataset, PackTracks
 from tctrack.training.packs import CONTEXT, open_pack
 from tctrack.training.sets import TRAINING_SETS, find_items
 from tctrack.types import Frame
@@ -380,7 +380,7 @@ def test_clips_of_a_pack_are_those_of_its_loose_files(tmp_path: Path) -> None:
         index[track.name] = rows
     (loose / "boxes.json").write_text(json.dumps(index))
     config = ClipConfig(length=3)
-    datasets = [ClipDataset([(CropPack(root), 1.0)], config, 6, seed=3) for root in (tmp_path / "pack", loose)]
+    datasets = [ClipDataset([(PackTracks(root), 1.0)], config, 6, seed=3) for root in (tmp_path / "pack", loose)]
     forked = DataLoader(datasets[0], batch_size=None, num_workers=2, collate_fn=tuple)
     for number, clip in enumerate(forked):
         for packed, first, second in zip(clip, datasets[0][number], datasets[1][number], strict=True):
