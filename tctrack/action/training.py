@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,21 +11,25 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tctrack.action import ActionModel, build_action_model
 from tctrack.action.checkpoint import save_classifier
-from tctrack.action.clips import ActionClips, ClipSpec, Sample, video_views
+from tctrack.action.clips import ActionClips, ClipSpec, video_views
 from tctrack.action.inflate import inflate
 from tctrack.action.lists import Example, read_list
-from tctrack.checkpoint import pick_device, read_checkpoint, write_state
+from tctrack.checkpoint import read_checkpoint
 from tctrack.config import Amount, Bounds, Count, Positive, Share, Whole, Workers
-from tctrack.errors import CheckpointError, ConfigError, DatasetError
+from tctrack.errors import ConfigError, DatasetError
 from tctrack.files import check_outputs, make_folder
+from tctrack.plumbing.batches import load_batches
+from tctrack.plumbing.checkpoint import RunCheckpoint
+from tctrack.plumbing.processes import Processes, is_first
+from tctrack.plumbing.runlog import RunLog
+from tctrack.plumbing.schedule import derive_seed, schedule
 
 log = logging.getLogger(__name__)
 Classes = Annotated[int, Bounds(1, 1_000_000)]
@@ -102,19 +104,22 @@ def train_classifier(config: ActionTrainConfig) -> Path:
         OutputError: ``out`` cannot be written.
     """
     torch.manual_seed(config.seed)
-    device, rank = _start_processes(config.device)
+    with Processes(config.device) as processes:
+        return _train(config, processes)
+
+
+def _train(config: ActionTrainConfig, processes: Processes) -> Path:
+    device = processes.device
     result = config.out / "model.safetensors"
     check_outputs({f"out={config.out}": result}, [config.image_weights])
     make_folder(config.out)
     examples = read_list(config.train.path, config.train.root, config.train.kind)
     _check_labels([example.labels for example in examples], config.num_classes)
     dataset = ActionClips(examples, config.clip, train=True, seed=config.seed)
-    sampler: DistributedSampler[Sample] | None = DistributedSampler(dataset) if dist.is_initialized() else None
-    loader = DataLoader(
-        dataset, config.batch, shuffle=sampler is None, sampler=sampler, num_workers=config.workers, drop_last=True
-    )
-    if not len(loader):
-        raise DatasetError(f"list '{config.train.path}' has fewer videos than batch={config.batch}")
+    steps = len(dataset) // (config.batch * processes.count)
+    if not steps:
+        needed = f"batch={config.batch}" + (f" for each of {processes.count} processes" if processes.count > 1 else "")
+        raise DatasetError(f"list '{config.train.path}' has fewer videos than {needed}")
 
     model = build_action_model(config.model, config.num_classes, dropout=config.dropout)
     if config.image_weights is not None:
@@ -126,49 +131,45 @@ def train_classifier(config: ActionTrainConfig) -> Path:
         if config.optimizer == "adamw"
         else torch.optim.SGD(groups, config.lr, momentum=0.9, nesterov=True)
     )
-    latest = config.out / "latest.pt"
-    first = _restore(latest, model, optimizer, config.model) if latest.is_file() else 0
-    network: nn.Module = nn.parallel.DistributedDataParallel(model) if dist.is_initialized() else model
+    checkpoint = RunCheckpoint(config.out / "latest.pt", config.model, {"model": model}, optimizer)
+    first = checkpoint.restore().get("epoch", 0)
+    runlog = RunLog(config.out, first * steps) if is_first() else None
 
     for epoch in range(first, config.epochs):
         dataset.set_epoch(epoch)
-        if sampler is not None:
-            sampler.set_epoch(epoch)
-        torch.manual_seed(config.seed + 1009 * epoch + rank)
-        rng = np.random.default_rng((config.seed, epoch, rank))
-        network.train()
+        order = np.random.default_rng((config.seed, epoch)).permutation(len(dataset)).tolist()
+        batches = load_batches(dataset, order, config.batch, processes, config.workers)
+        torch.manual_seed(derive_seed(config.seed, epoch, processes.rank + 1))
+        rng = np.random.default_rng((config.seed, epoch, processes.rank + 1))
+        model.train()
         total, skipped = 0.0, 0
-        bar = tqdm(loader, desc=f"epoch {epoch + 1}/{config.epochs}", disable=rank > 0, mininterval=2)
+        bar = tqdm(batches, f"epoch {epoch + 1}/{config.epochs}", steps, disable=runlog is None, mininterval=2)
         for step, (views, labels, passed_over) in enumerate(bar):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, epoch + step / len(loader))
+                group["lr"] = learning_rate(config, epoch + step / steps)
             clips, labels = views[:, 0].to(device), labels.to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss = _loss(network, clips, labels, config, rng)
+                loss = _loss(model, clips, labels, config, rng)
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(loss / processes.count)
+            processes.sum_gradients(model.parameters())
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             total, skipped = total + loss.item(), skipped + int(passed_over.sum())
             bar.set_postfix(loss=f"{total / (step + 1):.3f}")
-        if rank == 0:
-            write_state(latest, {"epoch": epoch + 1, "name": config.model, "model": model.state_dict(),
-                           "optimizer": optimizer.state_dict()})  # fmt: skip
-            log.info("epoch %d: loss %.4f, %d unreadable videos", epoch + 1, total / len(loader), skipped)
+        if runlog is not None:
+            runlog.write((epoch + 1) * steps, {"epoch": epoch + 1, "loss": total / steps, "unreadable": skipped})
+            checkpoint.save({"epoch": epoch + 1})
+            log.info("epoch %d: loss %.4f, %d unreadable videos", epoch + 1, total / steps, skipped)
 
-    if rank == 0:
+    if runlog is not None:
         save_classifier(result, config.model, model, clip=dataclasses.asdict(config.clip), classes=config.classes)
-    if dist.is_initialized():
-        dist.destroy_process_group()
     return result
 
 
 def learning_rate(config: ActionTrainConfig, epoch: float) -> float:
     """Return the learning rate at a (fractional) epoch: linear warm-up, then a half cosine to zero."""
-    if epoch < config.warmup:
-        return config.lr * (0.01 + 0.99 * epoch / config.warmup)
-    progress = (epoch - config.warmup) / max(1e-9, config.epochs - config.warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return config.lr * schedule(epoch, config.epochs, config.warmup, start=0.01)
 
 
 def evaluate_classifier(
@@ -228,7 +229,7 @@ def _tasks(probabilities: Sequence[Tensor], labels: Sequence[int]) -> list[tuple
 
 
 def _loss(
-    network: nn.Module, clips: Tensor, labels: Tensor, config: ActionTrainConfig, rng: np.random.Generator
+    model: nn.Module, clips: Tensor, labels: Tensor, config: ActionTrainConfig, rng: np.random.Generator
 ) -> Tensor:
     """Return the mean cross entropy over the labels ``(B, L)``; mixup blends every clip with another of the batch."""
     share, other = 1.0, labels
@@ -236,7 +237,7 @@ def _loss(
         share = float(rng.beta(config.mixup, config.mixup))
         clips, other = share * clips + (1 - share) * clips.flip(0), labels.flip(0)
     loss = clips.new_zeros(())
-    for n, logits in enumerate(torch.split(network(clips), list(config.num_classes), 1)):
+    for n, logits in enumerate(torch.split(model(clips), list(config.num_classes), 1)):
         for weight, target in ((share, labels[:, n]), (1 - share, other[:, n])):
             if weight:
                 loss = loss + weight * F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
@@ -259,33 +260,3 @@ def _check_labels(labels: Sequence[tuple[int, ...]], num_classes: tuple[int, ...
         highest = max(label[n] for label in labels)
         if highest >= classes:
             raise ConfigError(f"the list has class {highest}, but num_classes={list(num_classes)} ends before it")
-
-
-def _start_processes(device: str) -> tuple[torch.device, int]:
-    """Join the processes that torchrun started; return this one's device and rank."""
-    if "RANK" not in os.environ:
-        return pick_device(device), 0
-    place = pick_device(device)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    if place.type == "cuda":
-        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(place)
-    return place, dist.get_rank()
-
-
-def _restore(path: Path, model: ActionModel, optimizer: torch.optim.Optimizer, name: str) -> int:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["name"] != name:
-            raise CheckpointError(
-                f"the run in '{path.parent}' trains '{state['name']}', not '{name}'; choose another out="
-            )
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-    except CheckpointError:
-        raise
-    except Exception as error:  # a damaged file can raise almost anything
-        raise CheckpointError(
-            f"cannot resume from '{path}' ({type(error).__name__}); remove it to start over"
-        ) from None
-    return int(state["epoch"])

@@ -30,7 +30,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
 
 
-def load_model(args: argparse.Namespace) -> tuple[Classifier, ClipSpec]:
+def read_model_arguments(args: argparse.Namespace) -> tuple[Classifier, ClipSpec]:
     """Return the classifier that the arguments name, and what it sees of a video."""
     import json
 

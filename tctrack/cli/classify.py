@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tctrack.cli.classifier import add_model_arguments, load_model
+from tctrack.cli.classifier import add_model_arguments, read_model_arguments
 from tctrack.config import Count, argument
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.action.lists import read_names
     from tctrack.action.training import classify_video
 
-    classifier, spec = load_model(args)
+    classifier, spec = read_model_arguments(args)
     names = read_names(args.labels) if args.labels else classifier.classes
     first = 0
     for probabilities in classify_video(classifier.model, args.video, spec, clips=args.clips):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tctrack.cli.classifier import add_model_arguments, load_model
+from tctrack.cli.classifier import add_model_arguments, read_model_arguments
 from tctrack.config import Count, argument
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         )
     paths = {video: args.out / f"{video.stem}.{args.format}" for video in args.videos}
     check_outputs({str(path): path for path in paths.values()}, [*args.videos, args.model, args.weights])
-    classifier, spec = load_model(args)
+    classifier, spec = read_model_arguments(args)
     make_folder(args.out)
     skipped = 0
     for video in args.videos:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tctrack.cli.classifier import add_model_arguments, load_model, print_scores
+from tctrack.cli.classifier import add_model_arguments, print_scores, read_model_arguments
 from tctrack.config import Count, Workers, argument
 
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.config import build
 
     source = build(ListConfig, {"path": args.list, "root": args.root, "kind": args.kind})
-    classifier, spec = load_model(args)
+    classifier, spec = read_model_arguments(args)
     scores = evaluate_classifier(
         classifier.model, source, spec, clips=args.clips, crops=args.crops, workers=args.workers
     )

@@ -16,7 +16,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train until done."""
     from tctrack.config import build, load_config
+    from tctrack.plumbing.processes import is_first
     from tctrack.training.loop import TrainConfig, train
     from trackers.siamese import build_siamese
 
     weights = train(build(TrainConfig, load_config(args.config, args.overrides)), build_siamese)
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         print(weights)
     return 0

@@ -31,10 +31,13 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.action.checkpoint import load_classifier
     from tctrack.action.training import ActionTrainConfig, evaluate_classifier, train_classifier
     from tctrack.config import build, load_config
+    from tctrack.plumbing.processes import is_first
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = build(ActionTrainConfig, load_config(args.config, args.overrides))
     weights = train_classifier(config)
+    if not is_first():
+        return 0
     print(f"wrote {weights}")
     if config.test is not None:
         model = load_classifier(weights, device=config.device).model

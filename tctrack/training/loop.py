@@ -8,32 +8,30 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from tctrack.checkpoint import fill, write_state
 from tctrack.checkpoint.load import save_model
 from tctrack.config import Count, Positive, Share, Threads, Whole, Workers
-from tctrack.errors import CheckpointError, ConfigError, DatasetError
+from tctrack.errors import ConfigError
 from tctrack.files import check_outputs, make_folder
 from tctrack.models.base import ModelConfig, TrackingModel
 from tctrack.ops.fold import fold_batch_norms
+from tctrack.plumbing.batches import load_batches
+from tctrack.plumbing.checkpoint import RunCheckpoint
+from tctrack.plumbing.processes import Processes, is_first
+from tctrack.plumbing.runlog import RunLog
+from tctrack.plumbing.schedule import derive_seed, schedule
 from tctrack.scenes.synthetic import Assets, SceneConfig
 from tctrack.training.clips import Clip, ClipConfig, ClipDataset, PackTracks, SceneTracks, TrackSource
-from tctrack.training.processes import Processes
 from tctrack.training.recipes import Batch, OptimConfig, Recipe, build_recipe
-from tctrack.training.runlog import RunLog
 from tctrack.training.validation import TrackerBuilder, ValidationConfig, find_sequences, validate
 
 
@@ -143,18 +141,18 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
     sequences = find_sequences(config.validation) if config.validation is not None else ()
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = build_optimizer(recipe, optim)
-    latest = config.out / "latest.pt"
-    progress = Progress()
-    if latest.is_file():
-        progress = _restore(latest, model, averaged, optimizer)
-    else:
+    checkpoint = RunCheckpoint(config.out / "latest.pt", name, {"model": model, "averaged": averaged}, optimizer)
+    progress = Progress(**checkpoint.restore())
+    if not progress.step:
         recipe.initialise(config.initial)
         averaged.load_state_dict(model.state_dict())
     recipe.accelerate(getattr(torch, config.precision))
     processes.share_batch_norms(model)
-    log = RunLog(config.out, progress.step, config.tensorboard) if processes.first else None
+    log = RunLog(config.out, progress.step, config.tensorboard) if is_first() else None
 
-    batches = _batches(dataset, config, progress.step, processes)
+    size = optim.batch // (processes.count * optim.accumulate)
+    order = range(progress.step * optim.batch, len(dataset))
+    batches = load_batches(dataset, order, size, processes, config.workers, _collate)
     bar = tqdm(total=optim.steps, initial=progress.step, unit="step", desc="train", mininterval=2, disable=log is None)
     seconds = timed = 0.0  # of the steps since the last row, and how many; validation and checkpoints do not count
     while progress.step < optim.steps:
@@ -167,7 +165,9 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
         recipe.train_mode(step)
 
         parts = [next(batches).to(device) for _ in range(optim.accumulate)]
-        torch.manual_seed(_seed(config.seed, step, processes.rank + 1))  # of dropout; the loader may have drawn, too
+        torch.manual_seed(
+            derive_seed(config.seed, step, processes.rank + 1)
+        )  # of dropout; the loader may have drawn, too
         draws = _draws(recipe, config, step, processes)
         targets = [recipe.targets(part.boxes, draw) for part, draw in zip(parts, draws, strict=True)]
         # Each part's losses are divided by what the labels of the whole batch say, and so add up to the batch's.
@@ -211,7 +211,7 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
                 progress.best = scores.success_auc
                 _store(best, name, averaged, recipe, step)
         if log is not None and (step % config.checkpoint_every == 0 or step == optim.steps):
-            _save(latest, model, averaged, optimizer, progress)
+            checkpoint.save(dataclasses.asdict(progress))
     bar.close()
     if log is not None:
         _store(weights, name, averaged, recipe, progress.step)
@@ -219,13 +219,9 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
 
 
 def learning_rate(config: OptimConfig, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then cosine or logarithmic decay."""
-    if step < config.warmup:
-        return config.lr * (config.warmup_lr * (config.warmup - step - 1) + step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    if config.schedule == "log":
-        return config.lr * math.exp(progress * math.log(config.final_lr))
-    return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * progress)))
+    """Return the learning rate of a step."""
+    at, end, decay = step + 1, config.final_lr, config.schedule
+    return config.lr * schedule(at, config.steps, config.warmup, start=config.warmup_lr, end=end, decay=decay)
 
 
 def build_optimizer(recipe: Recipe, config: OptimConfig) -> torch.optim.Optimizer:
@@ -289,26 +285,6 @@ def _dataset(config: TrainConfig) -> ClipDataset:
     return ClipDataset(sources, config.clips, config.optim.steps * batch, config.seed, grow, data.distinct)
 
 
-def _batches(dataset: ClipDataset, config: TrainConfig, step: int, processes: Processes) -> Iterator[Batch]:
-    """Load this process's share of every batch from a step on: clips ``rank``, ``rank + processes``, …"""
-    cv2.setNumThreads(0)  # OpenCV's thread pool does not survive the fork of the workers
-    batch = config.optim.batch
-    loader: DataLoader[Clip] = DataLoader(
-        dataset,
-        batch // (processes.count * config.optim.accumulate),
-        sampler=range(step * batch + processes.rank, len(dataset), processes.count),
-        num_workers=config.workers,
-        collate_fn=_collate,
-        pin_memory=processes.device.type == "cuda",
-        persistent_workers=config.workers > 0,
-        prefetch_factor=4 if config.workers else None,
-    )
-    try:
-        yield from loader
-    except DatasetError as error:  # a worker's message is its whole traceback
-        raise DatasetError(str(error).splitlines()[-1].removeprefix("tctrack.errors.DatasetError: ")) from None
-
-
 def _collate(clips: list[Clip]) -> Batch:
     template, search, boxes, extent = (torch.from_numpy(np.stack(rows)) for rows in zip(*clips, strict=True))
     return Batch(template.permute(0, 3, 1, 2), search.permute(0, 1, 4, 2, 3), boxes, extent)
@@ -317,13 +293,9 @@ def _collate(clips: list[Clip]) -> Batch:
 def _draws(recipe: Recipe, config: TrainConfig, step: int, processes: Processes) -> tuple[Tensor, ...]:
     """Return the random numbers of this process's labels, part by part; a clip's depend on the seed and its place."""
     optim = config.optim
-    generator = torch.Generator().manual_seed(_seed(config.seed, step))
+    generator = torch.Generator().manual_seed(derive_seed(config.seed, step))
     draws = torch.rand(optim.batch, *recipe.draws, generator=generator)[processes.rank :: processes.count]
     return draws.to(processes.device).chunk(optim.accumulate)
-
-
-def _seed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _due(step: int, validation: ValidationConfig | None, steps: int) -> bool:
@@ -332,42 +304,3 @@ def _due(step: int, validation: ValidationConfig | None, steps: int) -> bool:
 
 def _store(path: Path, name: str, averaged: TrackingModel, recipe: Recipe, step: int) -> None:
     save_model(path, name, copy.deepcopy(averaged).to(recipe.stored), {"steps": str(step)})
-
-
-def _save(
-    path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
-    content = {
-        "progress": dataclasses.asdict(progress),
-        "model": model.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    write_state(path, content)
-
-
-def _restore(path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        fill(model, content["model"], path)
-        fill(averaged, content["averaged"], path)
-        _resume_optimizer(optimizer, content["optimizer"])
-        return Progress(**content["progress"])
-    except Exception as error:  # a damaged file can raise almost anything
-        reason = error if isinstance(error, CheckpointError) else type(error).__name__
-        raise CheckpointError(
-            f"cannot resume from '{path}' ({reason}); remove it to begin anew, or set another out="
-        ) from None
-
-
-def _resume_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Load moments, but no options: those are the configuration's, which may have changed since."""
-    groups, before = optimizer.param_groups, saved["param_groups"]
-    if ("momentum" in groups[0]) != ("momentum" in before[0]):
-        raise CheckpointError("it was trained with another optim.optimizer")
-    if [len(group["params"]) for group in groups] != [len(group["params"]) for group in before]:
-        raise CheckpointError("other parts of the network learned, by optim.train_from_block or optim.weight_decay")
-    options = [{key: value for key, value in group.items() if key != "params"} for group in groups]
-    optimizer.load_state_dict(saved)
-    for group, own in zip(optimizer.param_groups, options, strict=True):
-        group.update(own)

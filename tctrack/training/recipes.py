@@ -217,7 +217,11 @@ class TCTrackRecipe(Recipe):
         self.model: TCTrack = model
         self.draws = (DRAWS, model.config.grid.size**2)
         self._optim, self._weights = optim, weights
-        self._learning = [child for name, child in model.backbone.named_children() if name not in ("block1", "block2")]
+
+    @property
+    def _learning(self) -> list[nn.Module]:
+        trunk = self.model.backbone
+        return [child for name, child in trunk.named_children() if name not in ("block1", "block2")]
 
     def initialise(self, path: Path | None) -> None:
         """Take the weights of a network, or of a trunk alone (keys ``block1.0.weight``, …); see :class:`Recipe`."""

@@ -17,6 +17,11 @@ from tctrack.checkpoint import pick_device
 _PATIENCE = timedelta(hours=12)
 
 
+def is_first() -> bool:
+    """Whether this process is alone or the first of those that torchrun started: the one that writes and prints."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Processes:
     """The processes that torchrun started, or this one alone; a context that joins and leaves them.
 
@@ -34,11 +39,6 @@ class Processes:
         self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if self.count > 1 and self.device.type == "cuda":
             self.device = pick_device(f"cuda:{os.environ['LOCAL_RANK']}")
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.rank == 0
 
     def __enter__(self) -> Processes:
         if self.count > 1:
@@ -68,11 +68,15 @@ class Processes:
                 gradient.copy_(part.view_as(gradient))
 
     def share_batch_norms(self, network: nn.Module) -> None:
-        """Let the batch norms of a network take their statistics over all processes."""
+        """Put batch norms that take their statistics over all processes in the place of a network's own.
+
+        Parameters and buffers stay the same ones.
+        """
         if self.count > 1:
-            for module in network.modules():
-                if type(module) is nn.BatchNorm2d:
-                    module.__class__ = SharedBatchNorm2d  # the same parameters and buffers, another forward pass
+            for parent in list(network.modules()):
+                for name, child in parent.named_children():
+                    if type(child) is nn.BatchNorm2d:
+                        setattr(parent, name, SharedBatchNorm2d(child))
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
@@ -80,7 +84,16 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
     It computes what :class:`torch.nn.BatchNorm2d` computes of the whole batch. Unlike
     :class:`torch.nn.SyncBatchNorm`, it runs on CPUs too.
+
+    Args:
+        norm: whose parameters and buffers to share.
     """
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum)
+        self.weight, self.bias, self.training = norm.weight, norm.bias, norm.training
+        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.num_batches_tracked = norm.num_batches_tracked
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(B, C, H, W)``, in training by the statistics of all processes."""

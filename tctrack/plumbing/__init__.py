@@ -1,0 +1,1 @@
+"""What every training run needs, of trackers and of classifiers: processes, batches, schedule, checkpoint and log."""
