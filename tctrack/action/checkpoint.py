@@ -14,7 +14,7 @@ from tctrack.errors import CheckpointError, ConfigError, suggest
 
 
 class Classifier(NamedTuple):
-    """A trained video classifier and what its file says about it."""
+    """A trained video classifier and the metadata of its file."""
 
     model: ActionModel
     metadata: dict[str, str]

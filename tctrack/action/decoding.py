@@ -35,7 +35,7 @@ def read_frames(path: Path, indices: Iterable[int], decoder: str = "opencv") -> 
     """Decode frames by their numbers, which may repeat.
 
     Raises:
-        DatasetError: the video is missing or damaged, or ends before.
+        DatasetError: the video is missing, damaged or too short.
         DependencyError: the decoder is not installed.
     """
     numbers = [int(index) for index in indices]

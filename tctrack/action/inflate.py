@@ -21,7 +21,7 @@ _CONVNEXT_BLOCK = {
 }
 
 #: Patterns of image networks' keys and their keys here: ResNet (torchvision, timm), then ConvNeXt as its authors, timm
-#: and torchvision name it. The heads' keys have no new name.
+#: and torchvision name it. Heads are left out.
 _RENAMES: list[tuple[str, Callable[[re.Match[str]], str | None]]] = [
     (r"fc\.|head\.(fc\.)?(weight|bias)|classifier\.2\.", lambda _: None),
     (r"conv1\.", lambda _: "conv1.a."),
@@ -54,10 +54,11 @@ _RENAMES: list[tuple[str, Callable[[re.Match[str]], str | None]]] = [
 def inflate(model: nn.Module, image_weights: Mapping[str, Tensor]) -> list[str]:
     """Load the weights of an image network (ResNet or ConvNeXt) into a video network with one path.
 
-    A 2-D kernel that becomes a 3-D one is spread evenly over its frames, so that a still clip gives what its image did.
+    A 2-D kernel that becomes a 3-D one is spread evenly over its frames, so that a clip of one repeated image gives
+    that image's output.
 
     Returns:
-        the keys that the image network has nothing for; they stay as they were.
+        the keys without an image weight, which keep their values.
 
     Raises:
         CheckpointError: an image weight has no place in the network, or another shape.

@@ -120,7 +120,7 @@ class LocalizerConfig:
 
 
 class Targets(NamedTuple):
-    """What BMN should say of a video, by its annotations."""
+    """Labels of a video for BMN."""
 
     start: Tensor  #: ``(L,)``
     end: Tensor  #: ``(L,)``

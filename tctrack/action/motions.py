@@ -2,7 +2,7 @@
 
 A square moves along a ring of eight places; each clip shows every place once. The label is its direction, its speed
 (one or three places a frame) and which of two flashes, red and blue, comes first; they are half a clip apart. So for
-every label the unordered set of a clip's frames has the same distribution: whoever ignores time stays at chance.
+every label the unordered set of a clip's frames has the same distribution: a model that ignores time stays at chance.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def motion_clips(count: int, rng: np.random.Generator, side: int = 32) -> tuple[
     square = side // 4
     top = rng.integers(side - square, size=count)
     light = rng.integers(170, 220, size=count)
-    phase = 2 * np.pi * np.arange(side) / side  # the ground's colour tells the place
+    phase = 2 * np.pi * np.arange(side) / side  # the ground's colour gives the place away
     ground = np.stack([90 + 50 * np.cos(phase), 90 + 50 * np.sin(phase), np.full(side, 90)], -1)
     clips = 6 * rng.standard_normal((count, LENGTH, side, side, 3), np.float32) + ground.astype(np.float32)
     columns = (places[..., None] * side // LENGTH + np.arange(square)) % side

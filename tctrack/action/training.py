@@ -85,8 +85,8 @@ class ActionTrainConfig:
     seed: Whole = 0
 
 
-class Scores(NamedTuple):
-    """Share of test videos whose class is among the first one or five; ``skipped`` videos could not be read."""
+class Accuracy(NamedTuple):
+    """Top-1 and top-5 accuracy by the name of the label; ``skipped`` videos could not be read."""
 
     top1: dict[str, float]
     top5: dict[str, float]
@@ -174,8 +174,8 @@ def learning_rate(config: ActionTrainConfig, epoch: float) -> float:
 
 def evaluate_classifier(
     model: ActionModel, source: ListConfig, spec: ClipSpec, *, clips: int = 10, crops: int = 3, workers: int = 2
-) -> Scores:
-    """Average the probabilities of every video's views and count the right answers.
+) -> Accuracy:
+    """Average the probabilities over the views of every video and count correct classes.
 
     A video with two labels, verb and noun, also has an action: right where both are, and ranked by their product.
 
@@ -200,7 +200,7 @@ def evaluate_classifier(
     if not hits:
         raise DatasetError(f"none of the {len(examples)} videos of '{source.path}' can be read")
     top1, top5 = ({name: float(np.mean([hit[n] for hit in found])) for name, found in hits.items()} for n in (0, 1))
-    return Scores(top1, top5, len(examples) - skipped, skipped)
+    return Accuracy(top1, top5, len(examples) - skipped, skipped)
 
 
 def classify_video(model: ActionModel, path: Path, spec: ClipSpec, *, clips: int = 4) -> list[Tensor]:
@@ -254,7 +254,7 @@ def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, objec
 def _check_labels(labels: Sequence[tuple[int, ...]], num_classes: tuple[int, ...]) -> None:
     if len(labels[0]) != len(num_classes):
         raise ConfigError(
-            f"the list has {len(labels[0])} labels a video, num_classes={list(num_classes)} says otherwise"
+            f"the list has {len(labels[0])} labels per video, num_classes={list(num_classes)} has {len(num_classes)}"
         )
     for n, classes in enumerate(num_classes):
         highest = max(label[n] for label in labels)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tctrack.action.checkpoint import Classifier
     from tctrack.action.clips import ClipSpec
-    from tctrack.action.training import Scores
+    from tctrack.action.training import Accuracy
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def read_model_arguments(args: argparse.Namespace) -> tuple[Classifier, ClipSpec
     return classifier, build(ClipSpec, clip, "clip.")
 
 
-def print_scores(scores: Scores) -> None:
+def print_accuracy(scores: Accuracy) -> None:
     """Print the accuracy of every label."""
     for name in scores.top1:
         print(f"{name:8} top-1 {100 * scores.top1[name]:6.2f}  top-5 {100 * scores.top5[name]:6.2f}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tctrack.cli.classifier import add_model_arguments, print_scores, read_model_arguments
+from tctrack.cli.classifier import add_model_arguments, print_accuracy, read_model_arguments
 from tctrack.config import Count, Workers, argument
 
 
@@ -38,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     scores = evaluate_classifier(
         classifier.model, source, spec, clips=args.clips, crops=args.crops, workers=args.workers
     )
-    print_scores(scores)
+    print_accuracy(scores)
     return 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 
-from tctrack.cli.classifier import print_scores
+from tctrack.cli.classifier import print_accuracy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
         scores = evaluate_classifier(
             model, config.test, config.clip, clips=config.test_clips, crops=config.test_crops, workers=config.workers
         )
-        print_scores(scores)
+        print_accuracy(scores)
     return 0

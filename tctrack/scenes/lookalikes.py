@@ -1,7 +1,7 @@
 """Scenes in which a target can be taken for its like or leaves the picture, seeded, every box exact.
 
 They are for measuring (:mod:`tctrack.benchmark.identity`). Look-alikes differ from the target by a shade;
-what tells them apart is where they come from.
+only their paths tell them apart.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LookalikeScene(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """What a kind of scene is laid out around: the target's walk, straight but for a sway. Lengths are in pixels."""
+    """The target's walk, straight but for a sway, around which a scene is laid out. Lengths are in pixels."""
 
     path: FloatArray
     """The target's centre on the ground, ``(T, 2)``."""
@@ -66,8 +66,8 @@ class Cast(NamedTuple):
 
     lookalikes: list[FloatArray]
     """Their paths on the ground, each ``(T, 2)``."""
-    cover: Actor | None = None
-    """What hides the target for a while."""
+    occluder: Actor | None = None
+    """What occludes the target for a while."""
     jerks: FloatArray | None = None
     """Sudden displacements of the camera over the ground, ``(T, 2)``, mostly 0."""
     view: FloatArray | None = None
@@ -87,7 +87,7 @@ def make_lookalike_scene(
         Two look-alikes walk with the target. Three times the camera jumps such that one of them comes to stand nearer
         than the target to where the target was, the middle of a tracker's window.
     ``occlusion``
-        The target passes under a cover while one or two look-alikes walk on beside it.
+        The target passes under an occluder while one or two look-alikes walk on beside it.
 
     Raises:
         ConfigError: there is no such kind.
@@ -133,19 +133,19 @@ def _make_scene(
     extent = np.array(sprite.shape[1::-1]) * size / np.sqrt(sprite.shape[0] * sprite.shape[1])
     walk = Walk(line + _sway(rng, length, 0.2 * size), extent, size, step)
 
-    layout = kind(rng, walk, ground)
+    cast = kind(rng, walk, ground)
     shadow = float(rng.choice([0.0, 0.35]))
     target = _actor(sprite, walk.path, extent, shadow)
     twins = [
         _actor(_twin(rng, sprite), path + _sway(rng, length, 0.08 * size), extent * rng.uniform(0.94, 1.06), shadow)
-        for path in layout.lookalikes
+        for path in cast.lookalikes
     ]
     place = int(rng.integers(len(twins) + 1))
     actors = [*twins[:place], target, *twins[place:]]
     lookalikes = tuple(index for index in range(len(actors)) if index != place)
-    if layout.cover is not None:
-        actors.append(layout.cover)
-    camera = _camera(rng, walk, frame_size, layout)
+    if cast.occluder is not None:
+        actors.append(cast.occluder)
+    camera = _camera(rng, walk, frame_size, cast)
     gain = np.repeat(rng.uniform(0.85, 1.1, (1, 1)) * rng.uniform(0.96, 1.04, (1, 3)), length, 0)
     return LookalikeScene(Scene(ground, actors, place, camera, gain, ground_scale), lookalikes)
 
@@ -191,9 +191,9 @@ def _occlusion(rng: np.random.Generator, walk: Walk, ground: Frame) -> Cast:
     distance = (reach[1] + walk.span(walk.across)) / 2 + 0.3 * walk.size
     reach[0] += abs(walk.along @ (end - begin))
     angle = np.arctan2(walk.along[1], walk.along[0])
-    cover = _actor(_slab(rng, ground), np.repeat((begin + end)[None] / 2, length, 0), reach, 0.35, angle)
+    roof = _actor(_slab(rng, ground), np.repeat((begin + end)[None] / 2, length, 0), reach, 0.35, angle)
     sides = [1, -1][: rng.integers(1, 3)]
-    return Cast([walk.path + side * distance * walk.across for side in sides], cover)
+    return Cast([walk.path + side * distance * walk.across for side in sides], roof)
 
 
 #: The kinds of scenes, and what lays each out.
@@ -230,16 +230,16 @@ def _sway(rng: np.random.Generator, length: int, amplitude: float) -> FloatArray
     return sway
 
 
-def _camera(rng: np.random.Generator, walk: Walk, frame_size: tuple[int, int], layout: Cast) -> FloatArray:
+def _camera(rng: np.random.Generator, walk: Walk, frame_size: tuple[int, int], cast: Cast) -> FloatArray:
     """Return maps ground → image ``(T, 2, 3)`` of a camera that lags behind the target, sways and slowly zooms."""
     length = len(walk.path)
     focus = walk.path.copy()
     for t in range(1, length):
         focus[t] = focus[t - 1] + PULL * (walk.path[t] - focus[t - 1])
-        if layout.jerks is not None:
-            focus[t] += layout.jerks[t]
-    if layout.view is not None:
-        focus += layout.view
+        if cast.jerks is not None:
+            focus[t] += cast.jerks[t]
+    if cast.view is not None:
+        focus += cast.view
     zoom = np.exp(_sway(rng, length, 0.08)[:, 0])
     linear = zoom[:, None, None] * np.eye(2)
     shake = _sway(rng, length, 0.3 * walk.size) + rng.normal(0, 0.01 * walk.size, (length, 2))

@@ -37,7 +37,7 @@ def ground(rng: np.random.Generator, side: int) -> Frame:
 
 
 def sprite(rng: np.random.Generator) -> Frame:
-    """Paint a car, person or boat, ``(H, W, 4)`` BGR + coverage."""
+    """Paint a car, person or boat, ``(H, W, 4)`` BGRA."""
     return (_car, _person, _boat)[rng.choice(3, p=[0.45, 0.35, 0.2])](rng)
 
 

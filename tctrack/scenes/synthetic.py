@@ -21,7 +21,7 @@ from tctrack.errors import DatasetError
 from tctrack.files import IMAGE_SUFFIXES, find_file, is_utf8
 from tctrack.types import Box, FloatArray, Frame
 
-#: ``(H, W, 4)`` uint8 cut-out: BGR and coverage.
+#: ``(H, W, 4)`` uint8 cut-out in BGRA.
 Sprite = NDArray[np.uint8]
 Few = Annotated[int, Bounds(0, 1000)]
 
@@ -60,7 +60,7 @@ class SceneConfig:
 
 @dataclass(frozen=True)
 class Assets:
-    """What scenes are made of: ground images ``(H, W, 3)`` BGR and cut-outs ``(H, W, 4)`` BGR + coverage."""
+    """What scenes are made of: ground images ``(H, W, 3)`` BGR and cut-outs ``(H, W, 4)`` BGRA."""
 
     grounds: Sequence[Frame]
     sprites: Sequence[Sprite]
@@ -80,8 +80,8 @@ class Assets:
         """Read folders of photos, of cut-outs with an alpha channel, and of photos with YOLO polygons.
 
         A polygon folder holds ``images/`` and ``polygons/``: one ``.txt`` an image, lines of a class and x y pairs in
-        0–1. Its images serve as grounds too. Unreadable files are skipped, and cut-outs that are not 8-bit with an
-        alpha channel, or cover nothing.
+        0–1. Its images serve as grounds too. Unreadable files are skipped, and cut-outs that are not 8-bit BGRA or are
+        fully transparent.
 
         Raises:
             DatasetError: a folder holds no image, or a line of polygons is malformed.
@@ -111,12 +111,12 @@ class Actor:
     shadow: float = 0.0
     """Darkness of the shadow it casts, 0–1."""
     outline: FloatArray = field(init=False)
-    """Convex hull of its covered pixels in sprite coordinates, ``(N, 2)``."""
+    """Convex hull of its opaque pixels in sprite coordinates, ``(N, 2)``."""
 
     def __post_init__(self) -> None:
-        covered = np.argwhere(self.sprite[..., 3] > 127)[:, ::-1].astype(np.float32)
-        # A pixel covers its whole square: take the corners of the hull's pixels.
-        hull = cv2.convexHull(covered)[:, 0]
+        opaque = np.argwhere(self.sprite[..., 3] > 127)[:, ::-1].astype(np.float32)
+        # A pixel is a square: take the corners of the hull's pixels.
+        hull = cv2.convexHull(opaque)[:, 0]
         corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64)
         self.outline = (hull[:, None] + corners).reshape(-1, 2)
 
@@ -153,15 +153,15 @@ class Scene:
     def box(self, t: int, index: int | None = None) -> Box:
         """Return the exact bounding box in image pixels of an actor (the target unless said) at frame ``t``.
 
-        It bounds the whole object, whether covered or outside the image.
+        It bounds the whole object, occluded or not, in the image or not.
         """
         actor = self.actors[self.target if index is None else index]
         corners = _apply(compose(self.camera[t], actor.placement(t)), actor.outline)
         low, high = corners.min(0), corners.max(0)
         return Box(*map(float, (*low, *(high - low))))
 
-    def shown(self, t: int) -> float:
-        """Return the share of the target that no later actor covers at frame ``t``; outlines are taken as convex."""
+    def visible(self, t: int) -> float:
+        """Return the share of the target that no later actor occludes at frame ``t``; outlines are taken as convex."""
         outlines = [_apply(actor.placement(t), actor.outline) for actor in self.actors[self.target :]]
         low, high = outlines[0].min(0), outlines[0].max(0)
         hulls = []
@@ -388,7 +388,7 @@ def _distractor(rng: np.random.Generator, assets: Assets, target: Actor, size: f
     kind = rng.choice(["together", "crossing", "alone", "still"], p=[0.45, 0.25, 0.2, 0.1])
     if kind == "together":
         path = target.centre + offset + _walk(rng, length, 0.3 * speed)
-    elif kind == "crossing":  # passes the target at some frame, but not where its box is given
+    elif kind == "crossing":  # meets the target, but not at the start, where a tracker is given its box
         meeting = int(rng.integers(length // 3, length))
         relative = _walk(rng, length, max(speed, 1.5 * size / max(meeting, 1)))
         path = target.centre + relative - relative[meeting] + config.passing * offset
@@ -401,7 +401,7 @@ def _distractor(rng: np.random.Generator, assets: Assets, target: Actor, size: f
 
 
 def _occluder(rng: np.random.Generator, assets: Assets, target: Actor, size: float) -> Actor:
-    """Draw something that covers the target at some frame of the later half; at the first frame it is clear of it."""
+    """Draw an occluder that meets the target in the second half and is clear of it at the first frame."""
     length = len(target.centre)
     sprite = _patch(rng, _choose(rng, assets.grounds))
     extent = np.repeat(_fit(sprite, size)[None], length, 0)

@@ -115,7 +115,7 @@ class SceneTracks:
         frames = [0, *range(warmup, warmup + stride * config.length, stride)]
         for _ in range(_TRIES):
             scene = make_scene(rng, self.assets, frames[-1] + 1, self.scene)
-            visible = np.array([scene.shown(t) for t in frames])
+            visible = np.array([scene.visible(t) for t in frames])
             if visible[:2].min() > _PLAIN:
                 break
 

@@ -154,7 +154,7 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
     order = range(progress.step * optim.batch, len(dataset))
     batches = load_batches(dataset, order, size, processes, config.workers, _collate)
     bar = tqdm(total=optim.steps, initial=progress.step, unit="step", desc="train", mininterval=2, disable=log is None)
-    seconds = timed = 0.0  # of the steps since the last row, and how many; validation and checkpoints do not count
+    seconds = timed = 0.0  # time and number of steps since the last row, without validation and checkpoints
     while progress.step < optim.steps:
         step, began = progress.step, time.monotonic()
         rate = learning_rate(optim, step)
@@ -170,7 +170,7 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
         )  # of dropout; the loader may have drawn, too
         draws = _draws(recipe, config, step, processes)
         targets = [recipe.targets(part.boxes, draw) for part, draw in zip(parts, draws, strict=True)]
-        # Each part's losses are divided by what the labels of the whole batch say, and so add up to the batch's.
+        # Normalised by the labels of the whole batch, the losses of its parts add up.
         normaliser = processes.sum(torch.stack([labels.normaliser for labels in targets]).sum(0))
         optimizer.zero_grad(set_to_none=True)
         values = torch.zeros((), device=device)

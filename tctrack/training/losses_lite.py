@@ -1,8 +1,7 @@
 """Losses of the compact tracker.
 
-A batch may be split over processes and over passes of one process. So labels are made first (:func:`lite_targets`) and
-say by what the losses are divided; the sum of that over the parts goes into each part's losses (:func:`lite_losses`),
-whose sum is then the loss of the whole batch.
+A batch may be split over processes and passes. Labels (:func:`lite_targets`) are made first and carry the normalisers
+of their part; summed over all parts, these divide the losses of each (:func:`lite_losses`), which then add up.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _NEAR = 0.3
 
 
 class LiteTargets(NamedTuple):
-    """What the maps of ``B`` clips of ``T`` frames and ``N`` cells should say."""
+    """Labels of ``B`` clips of ``T`` frames, whose maps have ``N`` cells."""
 
     boxes: Tensor
     """x, y, w, h in search pixels, ``(B, T, 4)``."""
     nearness: Tensor
     """1 at the target's centre, falling off around it, ``(B, T, N)``."""
     normaliser: Tensor
-    """Frames, frames that show the target, and weight of the cells that learn the box, ``(3,)``."""
+    """Frames, frames with a target, and total weight of the cells that learn the box, ``(3,)``."""
 
 
 class LiteLosses(NamedTuple):
@@ -56,7 +55,7 @@ def lite_losses(outputs: LiteOutputs, targets: LiteTargets, normaliser: Tensor, 
 
     ``centre`` is the quality focal loss (GFL, NeurIPS 2020) of the centre map; ``identity`` the cross-entropy over all
     cells of a frame, which sets the target against its look-alikes; ``box`` is 1 - GIoU (CVPR 2019) near the centre.
-    Frames whose target lies outside the crop teach only that nothing is there.
+    A frame whose target lies outside the crop is all background.
 
     Args:
         outputs: of the network.
@@ -64,7 +63,7 @@ def lite_losses(outputs: LiteOutputs, targets: LiteTargets, normaliser: Tensor, 
         normaliser: ``targets.normaliser``, summed over all parts of the batch.
         config: of the network.
     """
-    frames, shown, weighed = normaliser.clamp(min=1)
+    frames, present, weighed = normaliser.clamp(min=1)
     logits = outputs.centre.float().flatten(2)
     target = targets.nearness
     mass = target.sum(-1)
@@ -75,7 +74,7 @@ def lite_losses(outputs: LiteOutputs, targets: LiteTargets, normaliser: Tensor, 
 
     share = target / mass.clamp(min=1e-6)[..., None]
     entropy = -(share * logits.log_softmax(-1)).sum(-1)
-    identity = (entropy * _present(target)).sum() / shown
+    identity = (entropy * _present(target)).sum() / present
 
     points = cell_offsets(config.grid, target) + config.search_size / 2
     distances = outputs.box.float().flatten(3).transpose(2, 3)
@@ -105,7 +104,7 @@ def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _present(nearness: Tensor) -> Tensor:
-    """Tell which frames show the target."""
+    """Return which frames have a target."""
     return nearness.sum(-1) > _NEAR
 
 

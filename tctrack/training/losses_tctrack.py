@@ -1,6 +1,6 @@
 """Labels and losses of TCTrack (CVPR 2022) and TCTrack++ (TPAMI 2023), as their authors' code has them.
 
-Like :mod:`tctrack.training.losses_lite`, labels say by what the losses of a whole batch are divided.
+As in :mod:`tctrack.training.losses_lite`, labels carry the normalisers of their part of a batch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tctrack.models.tctrack import TCTrackConfig, TCTrackOutputs
 
 #: Cells at least this near the centre are targets for ``cls1``, ...
 _POSITIVE = 0.78
-#: ... those at most this near may be drawn as background, and those between are left out.
+#: ... those at most this near may be sampled as background; those between are ignored.
 _NEGATIVE = 0.3
-#: Background cells drawn for each target cell.
+#: Background cells sampled for each target cell.
 _NEGATIVES = 2
 #: Cells at least this near learn the box, ...
 _NEAR = 0.5
@@ -30,7 +30,7 @@ DRAWS = 2
 
 
 class LossWeights(NamedTuple):
-    """What each loss counts in the total."""
+    """Weights of the losses in the total."""
 
     cls1: float
     cls2: float
@@ -46,7 +46,7 @@ TCTRACK_PP = LossWeights(cls1=1.0, cls2=1.0, iou=1.2, distance=0.6, l1=0.6)
 
 
 class TCTrackTargets(NamedTuple):
-    """What the maps of ``B`` frames and ``N`` cells should say."""
+    """Labels of ``B`` frames, whose maps have ``N`` cells."""
 
     boxes: Tensor
     """Centre x, y from the crop's centre, width, height, in search pixels, ``(B, 1, 4)``."""
@@ -55,9 +55,9 @@ class TCTrackTargets(NamedTuple):
     positive: Tensor
     """Cells that are the target, ``(B, N)`` bool."""
     negative: Tensor
-    """Cells that were drawn as background, ``(B, N)`` bool."""
+    """Cells that are sampled as background, ``(B, N)`` bool."""
     weight: Tensor
-    """What each cell counts for the box, ``(B, N)``."""
+    """Weight of each cell in the losses of the box, ``(B, N)``."""
     normaliser: Tensor
     """Positive cells, negative cells, cells, weight of the cells, frames, ``(5,)``."""
 
@@ -107,7 +107,7 @@ def tctrack_losses(
         outputs: of the network.
         targets: the labels of the same frames.
         normaliser: ``targets.normaliser``, summed over all parts of the batch.
-        weights: what each loss counts in the total.
+        weights: of the losses in the total.
         config: of the network.
     """
     positives, negatives, cells, weighed, frames = normaliser.clamp(min=1e-6)
@@ -120,7 +120,7 @@ def tctrack_losses(
     distances = torch.atanh(bounded) * (config.search_size // 2)
     predicted = boxes_from_distances(config.grid, distances[..., 0::2], distances[..., 1::2])
     offset, size = predicted[..., :2] - targets.boxes[..., :2], targets.boxes[..., 2:]
-    apart = ((offset.square() / size).sum(-1) + 1e-9).sqrt()  # the root has no slope at 0
+    apart = ((offset.square() / size).sum(-1) + 1e-9).sqrt()  # the root's gradient is infinite at 0
     error = (loc - location(targets.boxes, config)).abs().sum(-1)
 
     losses = (
@@ -156,7 +156,7 @@ def location(boxes: Tensor, config: TCTrackConfig) -> Tensor:
 
 
 def _drawn(candidates: Tensor, draws: Tensor, number: Tensor) -> Tensor:
-    """Mark so many ``(B,)`` of the candidates ``(B, N)``, those with the lowest draws."""
+    """Sample ``number (B,)`` of the candidates ``(B, N)``: those with the lowest draws."""
     rank = draws.masked_fill(~candidates, torch.inf).argsort(-1).argsort(-1)
     return candidates & (rank < number[:, None])
 

@@ -19,7 +19,7 @@ from tctrack.types import FloatArray, Frame
 
 #: Pixels that the side of the target's context spans (:func:`tctrack.geometry.boxes.context_side`).
 CONTEXT = 127.0
-#: What the names of single images start with.
+#: Prefix of the names of single images.
 STILL = "img_"
 
 

@@ -78,14 +78,14 @@ class Cuttings(NamedTuple):
 def prepare(
     kind: str, root: Path, out: Path, options: PrepareOptions, licence: str | None = None, workers: int = 0
 ) -> dict[str, Any]:
-    """Cut a training set into a pack, or go on with one; return the manifest.
+    """Cut a training set into a pack, or resume one; return the manifest.
 
     Args:
         kind: one of :data:`tctrack.training.sets.TRAINING_SETS`.
         root: folder of the training set.
         out: folder of the pack.
         options: how to cut.
-        licence: what the manifest says of the licence; None for what is known of the kind.
+        licence: licence in the manifest; None for that of the kind.
         workers: processes that cut, 0 for this one alone; the result is the same.
 
     Raises:

@@ -1,6 +1,6 @@
 """Validation of a network in training: it tracks sequences, and the weights that track best are kept.
 
-A set that chooses the weights says nothing about itself any more: validate on none that is tested on.
+Scores on a set that selects the weights are biased: validate on none that is tested on.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ValidationConfig:
 
     sets: tuple[SetConfig, ...]
     every: Count = 1000
-    """Steps between validations; the last step is always followed by one."""
+    """Steps between validations; the last step is always validated."""
 
 
 def find_sequences(config: ValidationConfig) -> list[BenchmarkSequence]:

@@ -101,7 +101,7 @@ def test_run_of_another_network_is_not_overwritten(tmp_path: Path, videos: Path)
 def test_lists_that_do_not_fit_are_told(tmp_path: Path, videos: Path) -> None:
     with pytest.raises(ConfigError, match="ends before"):
         train_classifier(config(tmp_path, videos, num_classes=(2,)))
-    with pytest.raises(ConfigError, match="1 labels a video"):
+    with pytest.raises(ConfigError, match="1 labels per video"):
         train_classifier(config(tmp_path, videos, num_classes=(8, 8)))
     with pytest.raises(DatasetError, match="fewer videos"):
         train_classifier(config(tmp_path, videos, batch=64))

@@ -53,7 +53,7 @@ def test_the_shown_share_is_what_later_actors_leave(offset: float, shown: float)
     )
     camera = np.array([[[0.5, 0, 0], [0, 0.5, 0]]])
     scene = Scene(np.zeros((9, 9, 3), np.uint8), [behind, target, before], 1, camera, np.ones((1, 3)))
-    assert scene.shown(0) == pytest.approx(shown, abs=0.05)
+    assert scene.visible(0) == pytest.approx(shown, abs=0.05)
 
 
 def test_crossing_distractors_pass_as_near_as_asked(assets: Assets) -> None:
