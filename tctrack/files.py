@@ -7,7 +7,6 @@ the folders it needs, and gives a file its name only when its bytes are on the d
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import platform
@@ -43,17 +42,20 @@ def check_outputs(outputs: Mapping[str, StrPath | None], inputs: Iterable[StrPat
             by another name of the same file; or a folder would hold another output.
     """
     given = {name: Path(os.path.realpath(path)) for name, path in outputs.items() if path}
-    sources = [Path(re.sub(r"^([\w+]+:)*file:", "", os.fspath(path))) for path in inputs if path]
-    for (name, path), source in itertools.product(given.items(), sources):
-        for written in (path, partial_name(path)):
-            image = written.suffix.lower() in IMAGE_SUFFIXES and _is_same(written.parent, source)
-            if _is_same(written, source) or (image and written.exists()):
-                raise OutputError(f"{name} would replace the input '{source}'; they must be different files")
-    for (name, path), (other, second) in itertools.permutations(given.items(), 2):
-        if path == second or _is_same(path, second) or partial_name(path) == second:
-            raise OutputError(f"{name} and {other} would write '{outputs[other]}'; they must be different files")
-        if path in second.parents:
-            raise OutputError(f"{name} is a folder of frames, which cannot hold another output, that of {other}")
+    claimed: dict[Path, str] = {}
+    there: dict[tuple[int, int], str] = {}
+    for name, path in given.items():
+        for place in (path, partial_name(path)):
+            identity = _identity(place)
+            taken = {claimed.setdefault(place, name), there.setdefault(identity, name) if identity else name}
+            if other := next(iter(taken - {name}), None):
+                raise OutputError(f"{other} and {name} would write '{outputs[name]}'; they must be different files")
+        if holder := next((other for other, folder in given.items() if folder in path.parents), None):
+            raise OutputError(f"{holder} is a folder of frames, which cannot hold another output, that of {name}")
+    for read in _expand(inputs) if there else ():
+        identity = _identity(read)
+        if identity in there:
+            raise OutputError(f"{there[identity]} would replace the input '{read}'; they must be different files")
 
 
 def is_name(text: str) -> bool:
@@ -211,12 +213,23 @@ def partial_name(path: Path) -> Path:
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
-def _is_same(path: Path, other: Path) -> bool:
-    """Whether two paths lead to one file that is there, by links, or by another name of it."""
+def _identity(path: StrPath) -> tuple[int, int] | None:
+    """Return what a file is by all its names and links; None where there is none."""
     try:
-        return path.samefile(other)
+        about = os.stat(path)  # noqa: PTH116 (of 100,000 files)
     except (OSError, ValueError):
-        return False
+        return None
+    return about.st_dev, about.st_ino
+
+
+def _expand(inputs: Iterable[StrPath | None]) -> Iterator[str]:
+    """Yield the inputs, the files that URLs among them name, and the images of folders."""
+    for text in [os.fspath(path) for path in inputs if path]:
+        for file in (text, *re.split(r"\|?(?:[\w+]+:)*file:", text)):
+            yield file
+            if os.path.isdir(file):  # noqa: PTH112 (it may be empty)
+                with os.scandir(file) as entries:
+                    yield from (entry.path for entry in entries if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
 
 
 @contextlib.contextmanager

@@ -15,8 +15,8 @@ import pytest
 
 from tctrack.errors import DatasetError, DependencyError, OutputError, SourceError, mask, require
 from tctrack.files import Draft, check_outputs, is_name, natural_key, read_json, write_bytes, write_text
-from tctrack.video import BoxSink, open_source
-from tests.clips import write_video
+from tctrack.video import BoxSink, FrameSink, open_source
+from tests.clips import square_frames, write_video
 
 OLD, NEW = b"the one before", b"the new one"
 
@@ -79,6 +79,18 @@ def test_a_new_folder_is_on_the_disk_with_its_file(tmp_path: Path, monkeypatch: 
     disk = Disk(tmp_path, monkeypatch)
     write_bytes(tmp_path / "new" / "deep" / "a", NEW)
     assert "new" in disk._names
+
+
+def test_pictures_are_on_the_disk_before_their_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[list[str]] = []
+    monkeypatch.setattr(os, "sync", lambda: synced.append(names(tmp_path)))
+    with FrameSink(tmp_path / "frames") as sink:
+        sink.write(square_frames(1)[0])
+    assert len(synced) == 1
+    assert "frames" not in synced[0]
+    assert names(tmp_path) == ["frames"]
 
 
 def test_a_failing_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,11 +179,16 @@ def test_outputs_are_not_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     os.link(source, tmp_path / "second.mp4")
     (tmp_path / "folder").symlink_to(".")
     (tmp_path / "frame.png").touch()
-    (tmp_path / "a.partial.mp4").touch()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "1.PNG").symlink_to("../first.bin")
+    (tmp_path / "first.bin").touch()
+    for name in ("a.partial.mp4", "odd file:.mp4"):
+        (tmp_path / name).touch()
     for output, given in (
         ("a.mp4", "a.mp4"), ("a.mp4", source), ("link.mp4", "a.mp4"), ("a.mp4", "link.mp4"), ("second.mp4", "a.mp4"),
         ("folder/a.mp4", "./a.mp4"), ("a.mp4", f"file://{source}"), ("a.mp4", f"cache:file:{source}"),
-        ("link.mp4", "file:a.mp4"), (".", "folder"), ("frame.png", "folder"), ("a.mp4", "a.partial.mp4"),
+        ("link.mp4", "file:a.mp4"), (".", "folder"), ("frame.png", "folder"), ("first.bin", "linked"),
+        ("a.mp4", f"concat:file:b.mp4|file:{source}"), ("odd file:.mp4", "odd file:.mp4"), ("a.mp4", "a.partial.mp4"),
     ):  # fmt: skip
         with pytest.raises(OutputError, match="--out would replace the input"):
             check_outputs({"--out": output}, ["none", None, given])

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_tracker, parse_trackers
 from tctrack.config import Count, Whole, argument
+from tctrack.files import check_outputs
 
 if TYPE_CHECKING:
     from tctrack.benchmark.run import TrackerFactory
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     print(f"warning: {WARNING}", file=sys.stderr)
     found = load_benchmark(args.dataset, args.root, args.sequences)
+    check_outputs({"--out": args.out}, found.inputs())
     names = [sequence.name for sequence in found.sequences]
     about = {"dataset": found.benchmark.name, "protocol": "otb", "tracker": args.tracker, "sequences": names}
     trials = load_trials(args.out, about)

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 import tctrack.cli.datasets
 from tctrack.cli import BROKEN, main
+from tctrack.errors import ConfigError
 from tests.clips import write_video
 
 
@@ -84,14 +87,17 @@ def test_an_interrupt_is_one_whatever_a_library_makes_of_it(
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
 
 
-def test_errors_have_a_line_of_their_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for name, box in (("a", "20,40,24,24"), ("b", "20,40,24")):
-        write_video(tmp_path / f"{name}.mp4", 3)
-        (tmp_path / f"{name}.txt").write_text(f"{box}\n" * 3)
-    assert main(["prepare", "folder", str(tmp_path), "--out", str(tmp_path / "pack"), "--workers", "0"]) == 2
-    error = capfd.readouterr().err
-    assert "prepare:" in error
-    assert "\ntctrack: error: " in error
+def test_errors_have_a_line_of_their_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    bars = []
+
+    def run(_: object) -> int:
+        bars.append(tqdm(total=9, mininterval=0, file=sys.stderr))
+        bars[0].update()
+        raise ConfigError("a mistake")
+
+    monkeypatch.setattr(tctrack.cli.datasets, "run", run)
+    assert main(["datasets"]) == 2
+    assert re.search(r"1/9 [^\n]*\ntctrack: error: a mistake\n$", capsys.readouterr().err)
 
 
 def test_names_that_are_no_text_are_printed(
