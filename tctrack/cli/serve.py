@@ -55,11 +55,22 @@ def run(args: argparse.Namespace) -> int:
     listener = _listen(args.host, args.port)
     make_tracker = tracker_factory(args.model, **({"weights": args.weights} if args.weights else {}))
     app = create_app(Settings(make_tracker, args.root.resolve(), args.source, token, args.max_upload * 1_000_000))
-    host = f"[{args.host}]" if ":" in args.host else args.host
+    shown = _own_address() if args.host in ("0.0.0.0", "::") else args.host
+    host = f"[{shown}]" if ":" in shown else shown
     query = f"?token={token}" if token else ""
     print(f"TCTrack is at http://{host}:{listener.getsockname()[1]}/{query} (Ctrl-C ends it)", flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
     return 0
+
+
+def _own_address() -> str:
+    """Return this machine's address in its network; connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -81,8 +81,9 @@ class Player:
             return self._footage, sorted(records, key=lambda record: (record.frame, record.id))
 
     def end(self) -> None:
-        """Close the source and end the thread, as soon as what it does is done."""
+        """Close the source and end the thread; wait a little for what it is doing."""
         self.order("end")
+        self._thread.join(timeout=2)
 
     # What the thread does.
 

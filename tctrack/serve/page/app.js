@@ -32,7 +32,7 @@ function heard(message) {
   if (message.hello) { hello = message.hello; list(""); }
   if (message.opened) opened(message.opened);
   if (message.closed) showStart();
-  if (message.error) { busy(""); complain(message.error); }
+  if (message.error) { busy(""); complain(message.error); if (!source) stopCapture(); }
   if (message.forget) {
     const { id, first } = message.forget, target = targets.get(id);
     for (const frame of target ? [...target.records.keys()] : []) if (frame >= first) target.records.delete(frame);
@@ -163,7 +163,10 @@ $("webcam").onclick = async () => {
       }, "image/jpeg", 0.85);
     };
     shoot();
-    setInterval(() => { mine.sent = Math.max(0, mine.sent - 1); }, 1000); // a frame that was dropped never comes back
+    const timer = setInterval(() => { // a frame that was dropped never comes back
+      mine.sent = Math.max(0, mine.sent - 1);
+      if (capture !== mine) clearInterval(timer);
+    }, 1000);
   } catch (error) {
     complain(`The camera cannot be used: ${error.message}`);
   }
