@@ -36,10 +36,10 @@ lint: .venv/.test .venv/.lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.demo
-	$(BIN)/python tools/bench.py
+bench: .venv/.bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks/bench_parts.py
 
-.venv/.demo .venv/.serve .venv/.test .venv/.lint: .venv/.%: pyproject.toml constraints.txt
+.venv/.demo .venv/.serve .venv/.test .venv/.lint .venv/.bench: .venv/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(CV)$(if $(filter-out demo,$*),$(comma)$*)]'
 	touch .venv/.cv-$(CV) $@

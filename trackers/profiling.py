@@ -23,9 +23,8 @@ from tctrack import __version__
 from tctrack.engines import Engine
 from tctrack.errors import SourceError
 from tctrack.settings import TrackerSettings
-from tctrack.types import FloatArray, Frame, TrackResult
+from tctrack.types import FloatArray, Frame, OnlineTracker, TrackResult
 from tctrack.video import Overlay, Source, VideoSink
-from trackers.base import Tracker
 from trackers.siamese import SiameseTracker
 
 #: What an update is made of; ``other`` is what else it takes, and all that is known of a tracker without stages.
@@ -75,11 +74,11 @@ class Contender:
         name: tells it from the others.
     """
 
-    def __init__(self, make: Callable[[], Tracker], batch: int = 1, name: str = "") -> None:
+    def __init__(self, make: Callable[[], OnlineTracker], batch: int = 1, name: str = "") -> None:
         self.make, self.batch, self.name = make, batch, name
         tracker = make()
         self._siamese: TimedTracker | None = None
-        self._others: list[Tracker] = []
+        self._others: list[OnlineTracker] = []
         if isinstance(tracker, SiameseTracker):
             self._siamese = TimedTracker(tracker.engine, tracker.settings)
         else:
@@ -255,7 +254,7 @@ def peak_memory(contender: Contender, frames: Sequence[Frame], box: Sequence[flo
         return alone.submit(_track_alone, contender.make, contender.batch, frames, box).result()
 
 
-def _track_alone(make: Callable[[], Tracker], batch: int, frames: Sequence[Frame], box: Sequence[float]) -> float:
+def _track_alone(make: Callable[[], OnlineTracker], batch: int, frames: Sequence[Frame], box: Sequence[float]) -> float:
     contender = Contender(make, batch)
     contender.start(frames[0], box)
     for frame in frames[1:]:

@@ -49,7 +49,7 @@ def render_html(report: Mapping[str, Any]) -> str:
 
 def _picture(engines: Mapping[str, Any]) -> str:
     """Draw a stacked bar for each."""
-    longest = max(max(figures["total"]["p99_ms"], _end(figures)) for figures in engines.values())
+    longest = max(figures["total"][key] for figures in engines.values() for key in ("mean_ms", "p99_ms"))
     unit = (WIDTH - LABELS - 70) / longest  # the last 70 are for the number behind the bar
     step = next(s * 10**e for e in range(-3, 9) for s in (1, 2, 5) if longest / (s * 10**e) <= LINES)
     bottom = ROW * len(engines) + 8
@@ -66,18 +66,14 @@ def _picture(engines: Mapping[str, Any]) -> str:
         shapes.append(f'<line class="late" x1="{x:.1f}" y1="{middle}" x2="{late:.1f}" y2="{middle}"/>')
         shapes.append(f'<line class="late" x1="{late:.1f}" y1="{middle - 5}" x2="{late:.1f}" y2="{middle + 5}"/>')
         for stage, times in figures["stages"].items():
-            wide = times["median_ms"] * unit
-            said = f"<title>{escape(name)}, {stage}: {times['median_ms']:.2f} ms</title>"
+            wide = times["mean_ms"] * unit
+            said = f"<title>{escape(name)}, {stage}: {times['mean_ms']:.2f} ms</title>"
             box = f'x="{x:.1f}" y="{top}" width="{wide:.1f}" height="{ROW - 10}" fill="{COLOURS[stage]}"'
             shapes.append(f"<rect {box}>{said}</rect>")
             x += wide
         end = max(late, x) + 8
-        shapes.append(f'<text x="{end:.1f}" y="{middle + 5}">{figures["total"]["median_ms"]:.1f} ms</text>')
+        shapes.append(f'<text x="{end:.1f}" y="{middle + 5}">{figures["total"]["mean_ms"]:.1f} ms</text>')
     return f'<svg viewBox="0 0 {WIDTH} {bottom + 22}" role="img">{"".join(shapes)}</svg>'
-
-
-def _end(figures: Mapping[str, Any]) -> float:
-    return float(sum(times["median_ms"] for times in figures["stages"].values()))
 
 
 def _comparison(ratio: Mapping[str, Any] | None) -> str:
@@ -106,13 +102,13 @@ def _summary(engines: Mapping[str, Any]) -> str:
 
 
 def _stages(name: str, figures: Mapping[str, Any]) -> str:
-    keys = ("median_ms", "p95_ms", "p99_ms", "jitter_ms")
+    keys = ("mean_ms", "median_ms", "p95_ms", "p99_ms", "jitter_ms")
     sums = {"update": figures["update"], "total": figures["total"]}
     rows = [
         ("sum" if stage in sums else "", [stage, *(f"{times[key]:.2f}" for key in keys)])
         for stage, times in {**figures["stages"], **sums}.items()
     ]
-    return _table((name, "median", "p95", "p99", "jitter"), rows)
+    return _table((name, "mean", "median", "p95", "p99", "jitter"), rows)
 
 
 def _table(head: Iterable[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:

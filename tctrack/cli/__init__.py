@@ -162,7 +162,7 @@ def _stopping_as_by_ctrl_c() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Let glibc keep the blocks that a layer frees for the next one, instead of asking the system for them each time.
 
-    Elsewhere than on glibc this does nothing. ``tools/bench.py`` measures what it gains.
+    Elsewhere than on glibc this does nothing. ``make bench`` measures what it gains.
     """
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     with contextlib.suppress(OSError, AttributeError):

@@ -1,10 +1,11 @@
 """Measure where a frame's time goes: stage by stage, with several trackers and engines side by side.
 
 All track the same video and take turns at every frame, so that their ratios hold on a busy machine. Without --source,
-a flight of 1280x720 is drawn and compressed first. Times are those of a frame in milliseconds: the median, the slowest
-in 20 (p95) and in 100 (p99), and the mean change from one frame to the next (jitter). Of the stages, "crop" predicts
-the place and cuts the search crop, "choose" picks a box, and "other" is the rest of the update, or all of it for
-trackers that do not tell more. Memory is what a process of its own takes at most.
+a flight of 1280x720 is drawn and compressed first. Times are those of a frame in milliseconds: the mean, by which
+stages add up to the total, the median, the slowest in 20 (p95) and in 100 (p99), and the mean change from one frame to
+the next (jitter). Of the stages, "crop" predicts the place and cuts the search crop, "choose" picks a box, and "other"
+is the rest of the update, or all of it for trackers that do not tell more. Memory is the most that a process of its
+own takes.
 
 Examples:
     tctrack profile
@@ -17,7 +18,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import tempfile
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: What ``--engine all`` tries.
 ALL = ("onnx", "openvino", "torch")
+#: Columns of the table.
+KEYS = ("mean_ms", "median_ms", "p95_ms", "p99_ms", "jitter_ms")
 #: Width in signs of the longest bar in the terminal.
 BAR = 32
 
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
         "--model", action="append", metavar="NAME[,KEY=VALUE…]",
-        help="tracker, checkpoint or folder of exported graphs, and its options; may be given again",
+        help="tracker, checkpoint or folder of exported graphs, its options and label=…; may be given again",
     )  # fmt: skip
     parser.add_argument(
         "--engine", default="auto", metavar="NAME,…", help="auto, onnx, torch, compiled, openvino, or all of them"
@@ -141,23 +143,21 @@ def _contenders(
 ) -> tuple[list[Contender], dict[str, str]]:
     """Build what is compared; return it, and of each engine that is not there, how to get it.
 
-    Names are made of what tells one from the others: model, options, engine and batch.
+    Names are made of what tells one from the others: the model's label, engine and batch.
     """
-    from trackers import build_tracker
+    from tctrack.cli.selection import parse_tracker
     from trackers.profiling import Contender
     from trackers.registry import is_network
 
     found: list[Contender] = []
     missing: dict[str, str] = {}
     for text in models:
-        model, options = _parse_model(text)
-        label = [Path(str(options.get("weights", model))).stem]
-        label += [f"{key}={value}" for key, value in options.items() if key != "weights"]
+        model, *words = text.split(",")
         network = is_network(model)
         for engine in engines if network else [""]:
-            extra = {"engine": engine, "threads": threads} if network else {}
-            make = functools.partial(build_tracker, model, **{**extra, **options})
-            prefix = label if len(models) > 1 or not network else []
+            extra = [f"engine={engine}", f"threads={threads}"] if network else []
+            label, make = parse_tracker(",".join((model, *extra, *words)))
+            prefix = [label] if len(models) > 1 or not network else []
             try:
                 for batch in batches:
                     one = Contender(make, batch)
@@ -173,23 +173,10 @@ def _contenders(
     names = [one.name for one in found]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"'{name}' is asked for twice; leave one out")
+            raise ConfigError(f"two are called '{name}'; leave one out, or give a model ,label=NAME")
     if set(ALL) <= set(engines) and "compiled" not in engines:
         missing["compiled"] = "takes a minute to compile; ask for it with --engine all,compiled"
     return found, missing
-
-
-def _parse_model(text: str) -> tuple[str, dict[str, Any]]:
-    from tctrack.config import parse_yaml
-
-    model, *words = text.split(",")
-    options = {}
-    for word in words:
-        key, separator, value = word.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"--model '{text}': '{word}' must be KEY=VALUE, such as lr=0.4")
-        options[key] = parse_yaml(value, f"--model '{text}'")
-    return model, options
 
 
 def _batches(text: str) -> list[int]:
@@ -237,13 +224,13 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield "peak: product {product_gflops:.0f} GFLOP/s, copy {copy_gb_s:.1f} GB/s".format(**machine["peak"])
     yield f"{video['frames']} frames of {video['width']}x{video['height']}; milliseconds"
     width = max(map(len, ("  network", *engines)))
-    longest = max(figures["total"]["median_ms"] for figures in engines.values())
+    longest = max(figures["total"]["mean_ms"] for figures in engines.values())
     for name, figures in engines.items():
         yield ""
-        yield f"{name:{width}} {'median':>9}{'p95':>9}{'p99':>9}{'jitter':>9}   {_about(figures)}"
+        yield f"{name:{width}} {'mean':>9}{'median':>9}{'p95':>9}{'p99':>9}{'jitter':>9}   {_about(figures)}"
         for stage, times in (*figures["stages"].items(), ("update", figures["update"]), ("total", figures["total"])):
-            row = "".join(f"{times[key]:9.2f}" for key in ("median_ms", "p95_ms", "p99_ms", "jitter_ms"))
-            yield f"  {stage:{width - 2}} {row}   {'█' * round(BAR * times['median_ms'] / longest)}".rstrip()
+            row = "".join(f"{times[key]:9.2f}" for key in KEYS)
+            yield f"  {stage:{width - 2}} {row}   {'█' * round(BAR * times['mean_ms'] / longest)}".rstrip()
     if "comparison" in report:
         ratio = report["comparison"]
         yield ""
