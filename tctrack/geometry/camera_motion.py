@@ -13,7 +13,9 @@ from tctrack.types import FloatArray, Frame
 #: Frames are compared at this width, in pixels.
 WIDTH = 256
 #: Features that are followed, at most; fewer than ``FEWEST``, or a smaller share that agrees, tell nothing.
-MOST, FEWEST, AGREEING = 120, 8, 0.3
+MOST, FEWEST, AGREEING = 80, 8, 0.3
+#: Least distance between features, and side of the window by which each is followed, in thumbnail pixels.
+APART, WINDOW = 9, 9
 
 
 def thumbnail(frame: Frame) -> NDArray[np.uint8]:
@@ -48,12 +50,12 @@ def follow_camera(before: NDArray[np.uint8], after: NDArray[np.uint8], width: in
         after: the second frame's.
         width: of the frames, in pixels.
     """
-    corners = cv2.goodFeaturesToTrack(before, MOST, 0.01, 7)
+    corners = cv2.goodFeaturesToTrack(before, MOST, 0.01, APART)
     if corners is None or len(corners) < FEWEST:
         return None
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
     moved, status, _ = cv2.calcOpticalFlowPyrLK(
-        before, after, corners, np.empty_like(corners), winSize=(11, 11), criteria=criteria
+        before, after, corners, np.empty_like(corners), winSize=(WINDOW, WINDOW), criteria=criteria
     )
     followed = status[:, 0] == 1
     if followed.sum() < FEWEST:
