@@ -61,6 +61,9 @@ Side = Annotated[int, Bounds(1, 8192)]
 Positive = Annotated[float, Bounds(0, above=True)]
 Amount = Annotated[float, Bounds(0)]
 Share = Annotated[float, Bounds(0, 1)]
+#: Learning rates, and their factors: optimisers compute in float32.
+LearningRate = Annotated[float, Bounds(0, 1000, above=True)]
+Factor = Annotated[float, Bounds(0, 1000)]
 #: Frames a second.
 Rate = Annotated[float, Bounds(0, 1000, above=True)]
 

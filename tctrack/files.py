@@ -7,6 +7,7 @@ the folders it needs, and gives a file its name only when its bytes are on the d
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -18,8 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tctrack.errors import DatasetError, OutputError
+from tctrack.errors import CheckpointError, DatasetError, OutputError
 
+#: Folder of the weights and graphs that ship with the package.
+SHIPPED = Path(__file__).resolve().parent / "weights"
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".webm"})
 
@@ -90,6 +93,30 @@ def read_text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise DatasetError(f"cannot read '{path}': {reason}") from None
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the files right in a folder, by name."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for each in sorted(each for each in path.iterdir() if each.is_file()):
+            digest.update(f"{sha256(each)}  {each.name}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_shipped(path: Path) -> None:
+    """Hold a file that ships with the package to the list ``SHA256SUMS`` beside it or above it.
+
+    Raises:
+        CheckpointError: it is not the one that was shipped.
+    """
+    root = next(folder for folder in path.parents if (folder / "SHA256SUMS").is_file() or folder == SHIPPED)
+    if f"{sha256(path)}  {path.relative_to(root).as_posix()}" not in read_text(root / "SHA256SUMS").splitlines():
+        raise CheckpointError(f"'{path}' is not the file that was shipped; install the package again")
 
 
 def read_json(path: Path) -> Any:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tctrack.config import build
 from tctrack.engines import Engine, State, load_engine
+from tctrack.errors import TrackerError
 from tctrack.geometry.boxes import check_box, context_side
 from tctrack.geometry.camera_motion import CameraMotion, follow_camera, thumbnail
 from tctrack.geometry.crops import check_frame, crop_square, crop_subpixel, mean_colour
@@ -196,6 +197,8 @@ class SiameseTracker:
         settings, (w, h), (width, height) = self.settings, state.size, state.frame_size
         candidate, penalty = choose(boxes, scores, np.array((w * aim.scale, h * aim.scale)), settings)
         score = float(scores[candidate])
+        if not np.isfinite((score, *boxes[candidate])).all():
+            raise TrackerError("the network's output is not finite; its weights are damaged, or badly trained")
         threshold = settings.found if state.hidden else settings.lost
         if threshold > 0 and score < threshold and state.hidden < PATIENCE:
             x, y = aim.expected

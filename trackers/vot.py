@@ -13,13 +13,13 @@ Source of the protocol: Cehovin, "TraX: the visual tracking exchange protocol an
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
-
-import cv2
 
 from tctrack.config import parse_yaml
 from tctrack.errors import ConfigError, SourceError, TCTrackError, require
 from tctrack.types import Frame
+from tctrack.video import read_image
 from trackers.registry import build_tracker
 
 
@@ -53,7 +53,7 @@ def serve(name: str, **options: Any) -> None:
 
 
 def _read(path: str) -> Frame:
-    frame: Frame | None = cv2.imread(path, cv2.IMREAD_COLOR)
+    frame = read_image(Path(path))
     if frame is None:
         raise SourceError(f"cannot read image {path}")
     return frame

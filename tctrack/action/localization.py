@@ -23,7 +23,7 @@ from tctrack.action.decoding import count_frames, read_frames
 from tctrack.action.scores import ACTIVITYNET_TIOUS, mean_average_precision, temporal_iou
 from tctrack.action.segments import Segment, read_annotations, read_durations, results_json
 from tctrack.checkpoint import Checkpoint, pick_device, write_checkpoint
-from tctrack.config import Amount, Count, Positive, Whole
+from tctrack.config import Count, Factor, LearningRate, Whole
 from tctrack.errors import DatasetError, OutputError, require
 from tctrack.files import check_outputs, write_bytes, write_text
 from tctrack.types import FloatArray
@@ -109,8 +109,8 @@ class LocalizerConfig:
     model: BMNConfig = field(default_factory=BMNConfig)
     epochs: Count = 10
     batch: Count = 16
-    lr: Positive = 1e-3
-    weight_decay: Amount = 1e-4
+    lr: LearningRate = 1e-3
+    weight_decay: Factor = 1e-4
     top_classes: Count = 2
     """Classes of a video that its proposals are reported with."""
     detections: Count = 100

@@ -22,7 +22,7 @@ from tctrack.action.clips import ActionClips, ClipSpec, video_views
 from tctrack.action.inflate import inflate
 from tctrack.action.lists import Example, read_list
 from tctrack.checkpoint import read_checkpoint
-from tctrack.config import Amount, Bounds, Count, Positive, Share, Whole, Workers
+from tctrack.config import Amount, Bounds, Count, Factor, LearningRate, Positive, Share, Whole, Workers
 from tctrack.errors import ConfigError, DatasetError
 from tctrack.files import check_outputs, make_folder
 from tctrack.plumbing.batches import load_batches
@@ -69,11 +69,11 @@ class ActionTrainConfig:
     batch: Count = 8
     """Clips in a step of one process."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Positive = 0.02
+    lr: LearningRate = 0.02
     """Highest learning rate, for the batches of all processes together."""
     warmup: Amount = 8.0
     """Epochs of linear warm-up; a half cosine to zero follows."""
-    weight_decay: Amount = 1e-4
+    weight_decay: Factor = 1e-4
     clip_norm: Positive = 20.0
     mixup: Amount = 0.0
     """Parameter of mixup's beta distribution; 0 for none."""

@@ -7,14 +7,15 @@ on. GOT-10k's own layout, ``SEQUENCE/SEQUENCE_001.txt``, is read as well.
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tctrack.benchmark.sequences import read_boxes, read_lines
-from tctrack.errors import DatasetError
+from tctrack.errors import DatasetError, OutputError
 from tctrack.files import natural_key, write_text
 from tctrack.types import FloatArray
 
@@ -65,6 +66,26 @@ def read_run(path: Path, frames: int) -> Run:
     if len(seconds) != frames or not (np.isfinite(seconds) & (seconds >= 0)).all():
         raise DatasetError(f"{times} must have a number of seconds, from 0 on, for each of {frames} frames; remove it")
     return Run(boxes, seconds)
+
+
+def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Say in a tracker's folder, in ``run.json``, whose results it holds, or hold them to what it says.
+
+    Raises:
+        OutputError: its results are of another run, or do not say of which; or it cannot be written.
+    """
+    path, given = folder / "run.json", json.loads(json.dumps(identity))
+    if not any(folder.glob("*.txt")):
+        write_text(path, json.dumps(given, indent=1) + "\n")
+        return
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        other = [f"{key} was {known.get(key)}, is {value}" for key, value in given.items() if known.get(key) != value]
+    except (OSError, ValueError, AttributeError):
+        other = ["they do not say of which"]
+    if other:
+        why = "; ".join(other)
+        raise OutputError(f"the results in '{folder}' are of another run: {why}; choose another --results or label=")
 
 
 def find_runs(folder: Path, sequence: str, others: Collection[str] = ()) -> list[Path]:

@@ -6,17 +6,20 @@ number of workers changes a result.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import random
+import signal
+import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +29,10 @@ from tctrack.benchmark.results import Run, read_run, result_path, write_run
 from tctrack.benchmark.sequences import BenchmarkSequence
 from tctrack.errors import ConfigError, DependencyError, OutputError, TrackerError, require
 from tctrack.files import write_text
-from tctrack.types import FloatArray, OnlineTracker
+from tctrack.types import FloatArray, Frame, OnlineTracker
 
+#: Seconds to wait where nothing limits them.
+_LONG = 3600.0
 #: Makes a tracker; it crosses to worker processes, so it must be picklable.
 TrackerFactory = Callable[[], OnlineTracker]
 
@@ -50,6 +55,8 @@ class Job:
     path: Path
     repeat: int = 1
     real_time: RealTime | None = None
+    timeout: float | None = None
+    """Seconds that :func:`in_processes` gives the tracker for a frame; None for no end."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ Launcher = Callable[[Sequence[Job]], Iterator[Outcome]]
 
 def plan(
     folder: Path,
-    factories: dict[str, TrackerFactory],
+    factories: Mapping[str, TrackerFactory],
     sequences: Sequence[BenchmarkSequence],
     repeats: int = 1,
     real_time: RealTime | None = None,
@@ -120,7 +127,7 @@ def run_jobs(jobs: Sequence[Job], launch: Launcher, resume: bool = False) -> Ite
 
 
 def run_trackers(
-    factories: dict[str, TrackerFactory], sequences: Sequence[BenchmarkSequence], launch: Launcher
+    factories: Mapping[str, TrackerFactory], sequences: Sequence[BenchmarkSequence], launch: Launcher
 ) -> dict[str, dict[str, FloatArray]]:
     """Run trackers over sequences without writing files; return their boxes ``(T, 4)`` by tracker and sequence.
 
@@ -137,7 +144,7 @@ def run_trackers(
 
 
 def score_trackers(
-    factories: dict[str, TrackerFactory], sequences: Sequence[BenchmarkSequence], launch: Launcher
+    factories: Mapping[str, TrackerFactory], sequences: Sequence[BenchmarkSequence], launch: Launcher
 ) -> dict[str, dict[str, BoxScores]]:
     """Score what :func:`run_trackers` finds under the ``otb`` protocol, by tracker and sequence."""
     return {
@@ -146,8 +153,8 @@ def score_trackers(
     }
 
 
-def execute(job: Job) -> Outcome:
-    """Run one job in this process.
+def execute(job: Job, alive: Callable[[], None] = lambda: None) -> Outcome:
+    """Run one job in this process, and call ``alive`` before each frame.
 
     Raises:
         ConfigError: the job itself makes no sense, so the others do not either.
@@ -155,7 +162,7 @@ def execute(job: Job) -> Outcome:
     _seed(job.repeat)
     try:
         box = tuple(float(value) for value in job.sequence.boxes[0])
-        frames, tracker = job.sequence.frames(), job.factory()
+        tracker, frames = job.factory(), _announced(job.sequence.frames(), alive)
         if job.real_time is None:
             return Outcome(job, track(tracker, frames, box))
         rate = job.real_time
@@ -166,34 +173,104 @@ def execute(job: Job) -> Outcome:
         return Outcome(job, error=traceback.format_exc())
 
 
+def _announced(frames: Iterable[Frame], alive: Callable[[], None]) -> Iterator[Frame]:
+    for frame in frames:
+        alive()
+        yield frame
+
+
 def in_process(jobs: Sequence[Job], threads: int = 1) -> Iterator[Outcome]:
     """Run jobs one after another in this process."""
     _limit_threads(threads)
     yield from map(execute, jobs)
 
 
-def in_processes(jobs: Sequence[Job], workers: int, threads: int = 1) -> Iterator[Outcome]:
-    """Run jobs in worker processes, each with so many threads."""
-    lost = []
-    for job, future in _submit(jobs, workers, threads):
-        if isinstance(future.exception(), BrokenProcessPool):
-            lost.append(job)
-        else:
-            yield future.result()
-    for job in lost:  # one of them took the pool down: alone, each can only take itself down
-        for _, future in _submit([job], 1, threads):
-            broken = future.exception()
-            yield Outcome(job, error=f"the worker process died: {broken}") if broken else future.result()
+def in_processes(jobs: Sequence[Job], workers: int = 1, threads: int = 1) -> Iterator[Outcome]:
+    """Run jobs in worker processes, each with so many threads.
 
-
-def _submit(jobs: Sequence[Job], workers: int, threads: int) -> Iterator[tuple[Job, Future[Outcome]]]:
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _limit_threads, (threads,))
+    A tracker that ends its process, or takes longer than its job's ``timeout`` for a frame, costs only its sequence.
+    """
+    waiting, idle, busy = deque(jobs), list[_Worker](), list[_Worker]()
     try:
-        futures = {pool.submit(execute, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], future
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                worker = idle.pop() if idle and idle[-1].process.is_alive() else _Worker(threads)
+                worker.start(waiting.popleft())
+                busy.append(worker)
+            wait([worker.pipe for worker in busy], min(worker.patience() for worker in busy))
+            for worker in tuple(busy):
+                if outcome := worker.poll():
+                    busy.remove(worker)
+                    if worker.process.is_alive():
+                        idle.append(worker)
+                    yield outcome
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for worker in (*idle, *busy):
+            worker.end()
+
+
+class _Worker:
+    """A process that runs one job after another; before each frame it sends a sign of life."""
+
+    def __init__(self, threads: int) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, threads))
+        self.process.start()
+        theirs.close()
+
+    def start(self, job: Job) -> None:
+        """Begin a job."""
+        self._job, self._frames, self._seen = job, 0, time.monotonic()
+        self.pipe.send(job)
+
+    def patience(self) -> float:
+        """Return the seconds until the job takes too long; building a tracker may take any time."""
+        if self._job.timeout is None or not self._frames:
+            return _LONG
+        return max(0.0, self._seen + self._job.timeout - time.monotonic())
+
+    def poll(self) -> Outcome | None:
+        """Return what came of the job, if it is over.
+
+        Raises:
+            ConfigError: as of :func:`execute`.
+        """
+        try:
+            while self.pipe.poll():
+                message = self.pipe.recv()
+                if isinstance(message, ConfigError):
+                    raise message
+                if message is not None:
+                    run, error = message
+                    return Outcome(self._job, run, error)
+                self._frames, self._seen = self._frames + 1, time.monotonic()
+        except (EOFError, OSError):
+            self.process.join()
+            return Outcome(self._job, error=f"the tracker ended its process (exit code {self.process.exitcode})")
+        if self.patience():
+            return None
+        self.end()
+        return Outcome(self._job, error=f"no answer for frame {self._frames} in {self._job.timeout:g} s (--timeout)")
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _work(pipe: Connection[Any, Any], threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    _limit_threads(threads)
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            job = pipe.recv()
+            try:
+                outcome = execute(job, lambda: pipe.send(None))
+                pipe.send((outcome.run, outcome.error))
+            except ConfigError as error:
+                pipe.send(error)
 
 
 def on_ray(jobs: Sequence[Job], address: str = "auto", threads: int = 1) -> Iterator[Outcome]:

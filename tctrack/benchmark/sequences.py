@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tctrack.errors import DatasetError
-from tctrack.files import IMAGE_SUFFIXES, is_utf8, natural_key, read_text
+from tctrack.files import IMAGE_SUFFIXES, natural_key, read_text
 from tctrack.geometry.boxes import has_area
 from tctrack.types import FloatArray, Frame
 
@@ -52,19 +52,17 @@ class BenchmarkSequence:
             raise DatasetError(f"{where} has {count} frames, but {self.name} has {len(self)} boxes")
 
     def _decode(self) -> Iterator[Frame]:
-        if isinstance(self.source, Path):
-            from tctrack.video import open_source
+        from tctrack.video import open_source, read_image
 
+        if isinstance(self.source, Path):
             with open_source(str(self.source)) as video:
                 yield from video
             return
-        import cv2
-
         for path in self.source:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR) if is_utf8(path) else None
+            image = read_image(path)
             if image is None:
-                raise DatasetError(f"cannot decode image {path}")
-            yield np.asarray(image, np.uint8)
+                raise DatasetError(f"cannot decode image {path}: it is missing, cut or damaged")
+            yield image
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 
 from tctrack.errors import CheckpointError, DependencyError
 from tctrack.files import write_bytes
+
+#: Key of the metadata under which a file states the digest of its weights.
+CHECKSUM = "sha256"
 
 
 class Checkpoint(NamedTuple):
@@ -31,7 +35,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     beside them become metadata.
 
     Raises:
-        CheckpointError: the file is missing, damaged, would run code, or holds no weights.
+        CheckpointError: the file is missing, damaged, would run code, or holds no weights or some that are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,17 +49,43 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"checkpoint '{path}' holds no weights; give a file with a state dict")
+    if metadata.pop(CHECKSUM, None) not in (None, digest(tensors)):
+        raise CheckpointError(f"checkpoint '{path}' is damaged, by its checksum; fetch it again")
+    check_finite(tensors, f"checkpoint '{path}'")
     return Checkpoint(tensors, metadata)
 
 
-def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a .safetensors file whole or not at all; the same content gives the same bytes.
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of weights: of their keys, types, shapes and values, in the order of the keys."""
+    total = hashlib.sha256()
+    for key in sorted(tensors):
+        value = tensors[key].detach().cpu().contiguous()
+        total.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights with NaN or infinity.
 
     Raises:
+        CheckpointError: there is one; ``what`` names the weights.
+    """
+    for key, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():
+            raise CheckpointError(f"{what} has a weight that is not finite, '{key}'; it is damaged, or badly trained")
+
+
+def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a .safetensors file with its checksum, whole or not at all; the same content gives the same bytes.
+
+    Raises:
+        CheckpointError: a weight is not finite.
         OutputError: the file cannot be written.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
-    write_bytes(path, _sorted_header(save(tensors, checkpoint.metadata)))
+    check_finite(tensors, f"what was to be written to '{path}'")
+    write_bytes(path, _sorted_header(save(tensors, {**checkpoint.metadata, CHECKSUM: digest(tensors)})))
 
 
 def write_state(path: Path, content: Mapping[str, Any]) -> None:

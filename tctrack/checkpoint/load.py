@@ -11,11 +11,10 @@ from pathlib import Path
 from tctrack.checkpoint.convert import Conversion, convert_released
 from tctrack.checkpoint.io import Checkpoint, fill, pick_device, read_checkpoint, write_checkpoint
 from tctrack.errors import CheckpointError, ConfigError, suggest
+from tctrack.files import SHIPPED, check_shipped
 from tctrack.models.base import TrackingModel
 from tctrack.models.build import MODELS, build_model
 
-#: Folder of the weights that ship with the package.
-SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +43,8 @@ def load_network(name: str | Path, weights: str | Path | None = None, device: st
         path = Path(weights) if weights is not None else SHIPPED / f"{name}.safetensors"
         if weights is None and not path.is_file():
             raise CheckpointError(f"'{name}' has no shipped weights; pass weights=FILE (.safetensors or released .pth)")
+        if weights is None:
+            check_shipped(path)
     elif weights is not None and Path(name).exists():
         raise CheckpointError(f"the checkpoint '{name}' holds its weights; leave the others, '{weights}', out")
     elif weights is not None or not Path(name).exists():

@@ -7,19 +7,48 @@ import functools
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tctrack.config import Threads, argument, parse_yaml
 from tctrack.errors import ConfigError
-from tctrack.files import is_name
+from tctrack.files import SHIPPED, is_name, sha256
 
 if TYPE_CHECKING:
-    from tctrack.benchmark.run import Launcher, TrackerFactory
+    from tctrack.benchmark.run import Launcher
     from tctrack.types import Frame, OnlineTracker, TrackResult
 
 
-def parse_tracker(text: str) -> tuple[str, TrackerFactory]:
+@dataclass(frozen=True)
+class TrackerSpec:
+    """A tracker as named on the command line, which builds it when called."""
+
+    name: str
+    options: dict[str, Any]
+
+    def __call__(self) -> OnlineTracker:
+        """Build the tracker; see :func:`make_tracker`."""
+        return make_tracker(self.name, **self.options)
+
+    @property
+    def imported(self) -> bool:
+        """Whether it is not one of this project."""
+        return ":" in self.name
+
+    def identity(self) -> dict[str, Any]:
+        """Return what its results depend on: its name, options and files (weights, code), and the version."""
+        from tctrack import __version__
+
+        given = [Path(str(value)) for value in (self.name, *self.options.values())]
+        given += [SHIPPED / f"{self.name}.safetensors", SHIPPED / self.name]
+        if self.imported:
+            given.append(Path(sys.modules[self.name.partition(":")[0]].__file__ or ""))
+        files = {path.name: sha256(path) for path in given if path.exists()}
+        return {"tracker": self.name, "options": self.options, "files": files, "version": __version__}
+
+
+def parse_tracker(text: str) -> tuple[str, TrackerSpec]:
     """Split ``NAME[,key=value…]`` or ``module:Class[,key=value…]`` into a label and a picklable factory.
 
     ``label=`` names the results; the other keys are the tracker's options.
@@ -40,17 +69,17 @@ def parse_tracker(text: str) -> tuple[str, TrackerFactory]:
     label = str(options.pop("label", plain))
     if not is_name(label):
         raise ConfigError(f"tracker {label!a} cannot name a folder of results; add ,label=NAME")
-    return label, functools.partial(make_tracker, name, **options)
+    return label, TrackerSpec(name, options)
 
 
-def parse_trackers(texts: Sequence[str]) -> dict[str, TrackerFactory]:
+def parse_trackers(texts: Sequence[str]) -> dict[str, TrackerSpec]:
     """Parse several trackers, and build each once, so that a mistake shows before the first sequence.
 
     Raises:
         ConfigError: two trackers have the same label, or one cannot be built.
         DependencyError: a tracker needs something that is not there.
     """
-    factories: dict[str, TrackerFactory] = {}
+    factories: dict[str, TrackerSpec] = {}
     for text in texts:
         label, factory = parse_tracker(text)
         if label in factories:
@@ -101,7 +130,7 @@ class ImportedTracker:
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of :func:`make_launcher`."""
     parser.add_argument(
-        "--workers", type=argument(Threads), default=1, metavar="N", help="worker processes (default: 1, in this one)"
+        "--workers", type=argument(Threads), default=1, metavar="N", help="worker processes (default: 1)"
     )
     parser.add_argument(
         "--threads", type=argument(Threads), default=1, metavar="N", help="threads of each worker (default: 1)"
@@ -112,12 +141,10 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_launcher(args: argparse.Namespace) -> Launcher:
     """Return the launcher that the options ask for."""
-    from tctrack.benchmark.run import in_process, in_processes, on_ray
+    from tctrack.benchmark.run import in_processes, on_ray
 
     if args.launcher == "ray":
         return functools.partial(on_ray, address=args.ray_address, threads=args.threads)
-    if args.workers == 1:
-        return functools.partial(in_process, threads=args.threads)
     return functools.partial(in_processes, workers=args.workers, threads=args.threads)
 
 

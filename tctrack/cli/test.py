@@ -1,8 +1,9 @@
 """Run trackers over a benchmark: one-pass evaluation.
 
 Boxes go to DIR/DATASET/TRACKER/SEQUENCE.txt, the layout that the field's toolkits read, times in seconds beside them.
-Each file appears whole; with --resume a run that was stopped goes on where it was. A sequence on which a tracker fails
-leaves its traceback in DIR/DATASET/TRACKER/errors and does not stop the rest.
+Each file appears whole; with --resume a run that was stopped goes on where it was, if run.json beside the results says
+that they come from the same tracker, options, weights and version. A sequence on which a tracker fails, ends its
+process or hangs (--timeout) leaves the reason in DIR/DATASET/TRACKER/errors and does not stop the rest.
 
 TRACKER is a name of this project with options, NAME[,key=value...], or module:Class[,key=value...] for a class with
 got10k's two methods, init(image, box) and update(image). The option label= names its results.
@@ -27,12 +28,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tctrack.cli.selection import add_launch_arguments, make_launcher, parse_trackers
-from tctrack.config import Bounds, Rate, argument
+from tctrack.config import Bounds, Positive, Rate, argument
 from tctrack.errors import ConfigError
 
 if TYPE_CHECKING:
     from tctrack.benchmark.run import Job, Outcome
 
+#: Seconds that a tracker of others may take for a frame.
+PATIENCE = 30.0
 #: Files of results are numbered with three digits.
 Repeats = Annotated[int, Bounds(1, 999)]
 
@@ -56,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --realtime: milliseconds a frame, or 'recorded' for the times of the offline results; measured here "
         "when not given",
     )
+    parser.add_argument(
+        "--timeout",
+        type=argument(Positive),
+        metavar="S",
+        help=f"seconds for a frame, after which the sequence fails (default: none; {PATIENCE:g} for module:Class)",
+    )
     add_launch_arguments(parser)
 
 
@@ -66,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tctrack.benchmark.catalogue import load_benchmark
     from tctrack.benchmark.evaluation import evaluate, format_table
-    from tctrack.benchmark.results import find_runs
+    from tctrack.benchmark.results import claim_folder, find_runs
     from tctrack.benchmark.run import failures, plan, run_jobs
 
     found = load_benchmark(args.dataset, args.root, args.sequences)
@@ -74,9 +83,15 @@ def run(args: argparse.Namespace) -> int:
         print(_missing_line(found.benchmark.name, len(found.sequences), found.missing), file=sys.stderr)
     folder = args.results / found.benchmark.name
     trackers = parse_trackers(args.tracker)
-    jobs = plan(folder, trackers, found.sequences, args.repeat)
+    limits = {name: args.timeout or (PATIENCE if spec.imported else None) for name, spec in trackers.items()}
+    jobs = [replace(job, timeout=limits[job.tracker]) for job in plan(folder, trackers, found.sequences, args.repeat)]
+    online = {"fps": args.fps, "latency": args.latency} if args.realtime else {}
+    identities = {name: spec.identity() | online for name, spec in trackers.items()}
     if args.realtime:
-        jobs = _in_real_time(jobs, args.fps, args.latency)
+        jobs, offline = _in_real_time(jobs, args.fps, args.latency), jobs
+        identities = {job.tracker: identities[old.tracker] for job, old in zip(jobs, offline, strict=True)}
+    for name, identity in identities.items():
+        claim_folder(folder / name, identity)
 
     outcomes: list[Outcome] = []
     with tqdm(total=len(jobs), unit="seq", disable=None) as bar:

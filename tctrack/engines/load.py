@@ -6,11 +6,10 @@ from pathlib import Path
 
 from tctrack.engines.base import Engine
 from tctrack.errors import ConfigError, DependencyError, suggest
+from tctrack.files import SHIPPED, check_shipped
 
 #: What ``--engine`` takes; ``auto`` is ONNX Runtime for exported graphs, the shipped ones among them, else torch.
 ENGINES = ("auto", "onnx", "torch", "compiled", "openvino")
-#: Folder of the weights and graphs that ship with the package.
-SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 
 
 def is_exported(path: str | Path) -> bool:
@@ -51,6 +50,8 @@ def load_engine(
         )
     shipped = folder is not None and folder.parent == SHIPPED
     if folder is not None and not (shipped and engine in ("torch", "compiled")):
+        for graph in folder.iterdir() if shipped else ():
+            check_shipped(graph)
         return _load_exported(folder, device, engine, threads)
     try:
         from tctrack.checkpoint.load import load_network

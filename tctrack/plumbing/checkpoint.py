@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tctrack.checkpoint import fill, write_state
+from tctrack.checkpoint import check_finite, fill, write_state
 from tctrack.errors import CheckpointError
 
 
@@ -29,9 +29,12 @@ class RunCheckpoint:
         """Write the state of the run, and how far it is in plain values.
 
         Raises:
+            CheckpointError: a weight is not finite any more; the file stays as it was.
             OutputError: the file cannot be written.
         """
         states = {key: network.state_dict() for key, network in self.networks.items()}
+        for key, state in states.items():
+            check_finite(state, f"the {key} in training")
         content = {"name": self.name, "progress": progress, "optimizer": self.optimizer.state_dict(), **states}
         write_state(self.path, content)
 

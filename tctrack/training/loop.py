@@ -34,6 +34,9 @@ from tctrack.training.clips import Clip, ClipConfig, ClipDataset, PackTracks, Sc
 from tctrack.training.recipes import Batch, OptimConfig, Recipe, build_recipe
 from tctrack.training.validation import TrackerBuilder, ValidationConfig, find_sequences, validate
 
+#: Training ends after so many steps in a row without finite gradients.
+MOST_FAILED = 50
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -113,7 +116,8 @@ def train(config: TrainConfig, build_tracker: TrackerBuilder | None = None) -> P
     Raises:
         ConfigError: the clips do not fit the model, the batch cannot be shared, or validation lacks ``build_tracker``.
         DatasetError: a data folder is missing or malformed.
-        CheckpointError: the first weights do not fit, or the run in ``out`` belongs to another model.
+        CheckpointError: the first weights do not fit, the run in ``out`` belongs to another model, or the weights are
+            not finite any more.
         DependencyError: the device or TensorBoard is asked for and not there.
         TrackerError: a sequence to validate on cannot be read.
         OutputError: ``out`` cannot be written.
@@ -154,6 +158,7 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
     order = range(progress.step * optim.batch, len(dataset))
     batches = load_batches(dataset, order, size, processes, config.workers, _collate)
     bar = tqdm(total=optim.steps, initial=progress.step, unit="step", desc="train", mininterval=2, disable=log is None)
+    failed = 0
     seconds = timed = 0.0  # time and number of steps since the last row, without validation and checkpoints
     while progress.step < optim.steps:
         step, began = progress.step, time.monotonic()
@@ -186,7 +191,10 @@ def _train(config: TrainConfig, processes: Processes, build_tracker: TrackerBuil
 
         progress.step = step = step + 1
         bar.update()
-        if torch.isfinite(norm):
+        failed = 0 if torch.isfinite(norm) else failed + 1
+        if failed == MOST_FAILED:
+            raise ConfigError(f"no gradient was finite in the last {failed} steps; lower optim.lr, and begin anew")
+        if not failed:
             optimizer.step()
             _average(averaged, model, min(optim.ema, (1 + step) / (10 + step)))
             progress.taken += 1

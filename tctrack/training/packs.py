@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from tctrack.errors import DatasetError
 from tctrack.files import read_json
 from tctrack.types import FloatArray, Frame
+from tctrack.video import decode_image
 
 #: Pixels that the side of the target's context spans (:func:`tctrack.geometry.boxes.context_side`).
 CONTEXT = 127.0
@@ -109,7 +109,7 @@ class ShardPack:
 
 
 def _decode(data: bytes, path: Path) -> Frame:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    image = decode_image(data)
     if image is None:
         raise DatasetError(f"cannot read training image '{path}'")
-    return np.asarray(image, np.uint8)
+    return image

@@ -33,13 +33,13 @@ from tqdm import tqdm
 
 from tctrack.config import Bounds, Count
 from tctrack.errors import DatasetError, OutputError, SourceError, TCTrackError
-from tctrack.files import Draft, is_name, make_folder, read_json, write_text
+from tctrack.files import Draft, is_name, make_folder, read_json, sha256, write_text
 from tctrack.geometry.boxes import context_side, has_area
 from tctrack.geometry.crops import crop_subpixel, mean_colour
 from tctrack.training.packs import CONTEXT, STILL
 from tctrack.training.sets import TRAINING_SETS, Item, Recording, find_items
 from tctrack.types import FloatArray, Frame
-from tctrack.video import open_source
+from tctrack.video import open_source, read_image
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _frames(source: Path | tuple[Path, ...], numbers: list[int]) -> Iterator[tup
     """Yield the frames of the given ascending numbers with their names, None for those that are damaged or missing."""
     if isinstance(source, tuple):
         for path, same in itertools.groupby(numbers, source.__getitem__):
-            image = _read_image(path)
+            image = read_image(path)
             yield from ((number, str(path), image) for number in same)
         return
     missing = dict.fromkeys(numbers)
@@ -165,18 +165,6 @@ def _frames(source: Path | tuple[Path, ...], numbers: list[int]) -> Iterator[tup
                 del missing[number]
                 yield number, str(source), frame
     yield from ((number, f"{source}#{number}", None) for number in missing)
-
-
-def _read_image(path: Path) -> Frame | None:
-    try:
-        data = path.read_bytes()
-        # OpenCV decodes the rest of a truncated JPEG as grey: the end must come after the last scan's start.
-        if data and not (data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-            return None if image is None else np.asarray(image, np.uint8)
-    except (OSError, cv2.error):
-        pass
-    return None
 
 
 def _cut(number: int, frame: Frame, box: FloatArray, fill: NDArray[np.uint8], options: PrepareOptions) -> list[Crop]:
@@ -278,7 +266,7 @@ def _write_shard(path: Path, header: dict[str, Any], results: Iterator[Cuttings]
         entry = {
             "file": path.name,
             "bytes": draft.part.stat().st_size,
-            "sha256": _sha256(draft.part),
+            "sha256": sha256(draft.part),
             "end": done,
             "tracks": len(tracks),
             "frames": sum(map(len, tracks.values())),
@@ -294,11 +282,3 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
     return tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tctrack.checkpoint import fill, read_checkpoint
 from tctrack.checkpoint.load import load_model
-from tctrack.config import Amount, Count, Positive, Share, Whole
+from tctrack.config import Count, Factor, LearningRate, Positive, Share, Whole
 from tctrack.errors import CheckpointError, ConfigError
 from tctrack.models.base import TrackingModel
 from tctrack.models.build import build_model
@@ -50,8 +50,8 @@ class OptimConfig:
     """Clips in a step, over all processes."""
     accumulate: Count = 1
     """Passes in which a process works off its share of the batch; batch norms see one pass at a time."""
-    lr: Positive = 1e-3
-    trunk_lr: Amount = 0.15
+    lr: LearningRate = 1e-3
+    trunk_lr: Factor = 0.15
     """Learning rate of the trunk's trained blocks, in parts of ``lr``."""
     trunk_from: Whole = 0
     """First step in which the trunk's trained blocks learn."""
@@ -62,7 +62,7 @@ class OptimConfig:
     """Steps of linear warm-up."""
     warmup_lr: Share = 0.0
     """Learning rate that the warm-up starts from, in parts of ``lr``."""
-    weight_decay: Amount = 1e-4
+    weight_decay: Factor = 1e-4
     clip_norm: Positive = 5.0
     ema: Share = 0.998
     """Decay of the averaged weights, which are the ones that ship; 0 for the weights themselves."""

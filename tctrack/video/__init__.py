@@ -7,6 +7,7 @@ from tctrack.errors import require
 
 require("cv2", "headless", "'.[gui]' for windows")
 
+from tctrack.video.images import decode_image, read_image
 from tctrack.video.overlay import Overlay, contact_sheet, draw_box
 from tctrack.video.session import Record, Session
 from tctrack.video.sinks import BoxSink, FrameSink, JsonlSink, VideoSink, open_picture_sink, write_picture
@@ -26,9 +27,11 @@ __all__ = [
     "Window",
     "check_display",
     "contact_sheet",
+    "decode_image",
     "draw_box",
     "open_picture_sink",
     "open_source",
+    "read_image",
     "select_box",
     "write_picture",
 ]

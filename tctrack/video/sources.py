@@ -16,6 +16,7 @@ import cv2
 from tctrack.errors import SourceError
 from tctrack.files import IMAGE_SUFFIXES, is_utf8, natural_key
 from tctrack.types import Frame
+from tctrack.video.images import read_image
 
 #: Seconds for a stream to open, to deliver a frame, and to come back after it broke.
 PATIENCE = 10.0
@@ -125,13 +126,13 @@ class FolderSource(Source):
         self._files = files[start : None if frames is None else start + frames]
         if not self._files:
             raise SourceError(f"{folder}: cannot start at frame {start} of {len(files)}")
-        height, width = _read_image(self._files[0]).shape[:2]
+        height, width = _read(self._files[0]).shape[:2]
         self.info = VideoInfo(width, height, None, len(self._files), live=False)
 
     def __iter__(self) -> Iterator[Frame]:
         size = self.info.height, self.info.width
         for path in self._files:
-            frame = _read_image(path)
+            frame = _read(path)
             if frame.shape[:2] != size:
                 raise SourceError(f"{path}: its size is {frame.shape[1]}x{frame.shape[0]}, not {size[1]}x{size[0]}")
             self.number += 1
@@ -248,10 +249,10 @@ class LiveSource(Source):
         capture.release()
 
 
-def _read_image(path: Path) -> Frame:
-    image: Frame | None = cv2.imread(str(path), cv2.IMREAD_COLOR) if is_utf8(path) else None
+def _read(path: Path) -> Frame:
+    image = read_image(path)
     if image is None:
-        raise SourceError(f"{path}: the image cannot be read")
+        raise SourceError(f"{path}: the image cannot be read; it is cut, damaged, or none")
     return image
 
 

@@ -52,6 +52,28 @@ def damage(path: Path, **changes: Tensor | None) -> Path:
     return path
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tiny: Path, tmp_path: Path, value: float) -> None:
+    tensors, metadata = read_checkpoint(tiny)
+    key = next(iter(tensors))
+    tensors[key] = torch.full_like(tensors[key], value)
+    before = tiny.read_bytes()
+    with pytest.raises(CheckpointError, match=f"a weight that is not finite, '{key}'"):
+        write_checkpoint(tiny, Checkpoint(tensors, metadata))
+    assert tiny.read_bytes() == before
+    torch.save(tensors, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match="not finite"):
+        read_checkpoint(tmp_path / "bad.pth")
+
+
+def test_a_flipped_bit_is_found(tiny: Path) -> None:
+    data = bytearray(tiny.read_bytes())
+    data[-5] ^= 4
+    tiny.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged, by its checksum; fetch it again"):
+        read_checkpoint(tiny)
+
+
 def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
     for (key, found), expected in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(found, expected), key

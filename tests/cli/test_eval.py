@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tctrack.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from tctrack.checkpoint.load import SHIPPED
 from tctrack.cli import main
 from tctrack.errors import ConfigError
 from tests.clips import write_video
@@ -64,6 +67,73 @@ def test_results_are_kept_unless_resumed(root: Path, tmp_path: Path, capsys: pyt
     assert run_static(root, tmp_path) == 2
     assert "results are there" in capsys.readouterr().err
     assert run_static(root, tmp_path, "--resume") == 0
+
+
+def test_a_truncated_image_fails_its_sequence(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = root / "DTB70" / "Car6" / "img" / "00003.jpg"
+    cut.write_bytes(cut.read_bytes()[:-20])
+    assert run_static(root, tmp_path) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed")]
+    assert line.startswith("failed: static on Car6:")
+    assert "00003.jpg" in line
+
+
+def test_results_of_two_runs_are_not_mixed(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*words: str) -> str:
+        assert main(["test", *common, *words]) == 2
+        return capsys.readouterr().err
+
+    common = ["--dataset", "DTB70", "--root", str(root), "--results", str(tmp_path / "results"), "--resume"]
+    weights = tmp_path / "w.safetensors"
+    shutil.copy(SHIPPED / "tctrack-lite.safetensors", weights)
+    assert main(["test", *common, "--tracker", f"{weights},label=mine"]) == 0
+    before = (tmp_path / "results" / "DTB70" / "mine" / "Car6.txt").read_bytes()
+
+    tensors, metadata = read_checkpoint(weights)
+    write_checkpoint(weights, Checkpoint({key: value * 1 for key, value in tensors.items()}, metadata | {"by": "me"}))
+    assert "files was" in refused("--tracker", f"{weights},label=mine")
+    shutil.copy(SHIPPED / "tctrack-lite.safetensors", weights)
+    assert "options was {}, is {'lr': 0.3}" in refused("--tracker", f"{weights},label=mine,lr=0.3")
+    assert "tracker was" in refused("--tracker", "static,label=mine")
+    with monkeypatch.context() as patch:
+        patch.setattr("tctrack.__version__", "9.9.9")
+        assert "version was" in refused("--tracker", f"{weights},label=mine")
+    assert main(["test", *common, "--tracker", f"{weights},label=mine"]) == 0
+    (tmp_path / "results" / "DTB70" / "mine" / "run.json").unlink()
+    assert "do not say of which" in refused("--tracker", f"{weights},label=mine")
+    assert (tmp_path / "results" / "DTB70" / "mine" / "Car6.txt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [("os.kill(os.getpid(), 11)", "the tracker ended its process (exit code -11)"), ("time.sleep(99)", "no answer")],
+)
+def test_a_tracker_that_crashes_or_hangs_costs_its_sequence(
+    body: str,
+    message: str,
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(root / "DTB70" / "Car6", root / "DTB70" / "Gull1")
+    (root / "DTB70" / "Gull1" / "groundtruth_rect.txt").write_text("1,1,9,9\n" * 5)
+    (tmp_path / "their_trackers.py").write_text(
+        "import os, time\n"
+        "class Bad:\n"
+        "    def init(self, image, box): self.box = box\n"
+        "    def update(self, image):\n"
+        f"        if self.box[0] != 1: {body}\n"
+        "        return self.box\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["--dataset", "DTB70", "--root", str(root), "--results", str(tmp_path / "results"), "--timeout", "2"]
+    assert main(["test", *words, "--tracker", "their_trackers:Bad,label=bad"]) == 1
+    assert f"failed: bad on Car6: {message}" in capsys.readouterr().err
+    assert (tmp_path / "results" / "DTB70" / "bad" / "Gull1.txt").is_file()
+    assert message in (tmp_path / "results" / "DTB70" / "bad" / "errors" / "Car6.txt").read_text()
 
 
 def test_a_failing_tracker_is_reported(

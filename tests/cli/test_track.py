@@ -44,6 +44,16 @@ def read_boxes(path: Path) -> np.ndarray:
     return np.loadtxt(path, delimiter=",", ndmin=2)
 
 
+def test_a_truncated_image_ends_the_run(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, boxes = tmp_path / "frames", tmp_path / "boxes.txt"
+    assert track(video, "--box", BOX, "--model", "static", "--frames", 5, "--out", folder) == 0
+    cut = folder / "000004.jpg"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    assert track(folder, "--box", BOX, "--model", "static", "--boxes", boxes) == 2
+    assert "000004.jpg: the image cannot be read; it is cut" in capsys.readouterr().err
+    assert len(read_boxes(boxes)) == 3
+
+
 def test_all_outputs(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, boxes, lines = tmp_path / "out.mp4", tmp_path / "boxes.txt", tmp_path / "boxes.jsonl"
     assert track(video, "--box", BOX, "--model", "mil", "--out", out, "--boxes", boxes, "--jsonl", lines) == 0

@@ -251,6 +251,17 @@ def test_a_gpu_trains_as_a_cpu(tmp_path: Path, initial: Path) -> None:
         assert gpu["total"] == pytest.approx(cpu["total"], rel=1e-2)
 
 
+def test_training_that_diverges_is_refused(tmp_path: Path, initial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_FAILED", 2)
+    with pytest.raises((ConfigError, CheckpointError), match="finite"):
+        train(
+            _config(
+                tmp_path, initial, "optim.steps=6", "optim.lr=1000", "optim.clip_norm=1e30", "checkpoint_every=1000"
+            )
+        )
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_a_step_that_is_not_finite_is_skipped_and_counted(
     tmp_path: Path, initial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,31 @@
+"""Images from files, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tctrack.types import Frame
+
+
+def read_image(path: Path) -> Frame | None:
+    """Return an image ``(H, W, 3)``, uint8, BGR; None where it is missing, damaged or cut."""
+    try:
+        return decode_image(path.read_bytes())
+    except OSError:
+        return None
+
+
+def decode_image(data: bytes) -> Frame | None:
+    """Return what the bytes of an image file show, as :func:`read_image` does."""
+    # OpenCV may decode the rest of a truncated JPEG as grey: the end must come after the last scan's start.
+    cut = data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    if not data or cut:
+        return None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
