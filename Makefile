@@ -30,6 +30,9 @@ test: .venv/.test
 test-slow: .venv/.test
 	$(BIN)/python -m pytest -m slow
 
+campaign: .venv/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -s -m slow tests/campaign
+
 lint: .venv/.test .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

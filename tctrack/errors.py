@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-#: In URLs, what stands between ``://`` and ``@``, and what a query calls a password.
-_SECRETS = re.compile(r"(://)(?:[^\s/?#@]*:\S*|[^\s/?#]*)(?=@)|([?&](?:pass|passwd|password|pwd|token)=)[^\s&]+", re.I)
+#: In URLs, also those that a path has shortened to ``:/``, what stands before ``@``, and what a query calls a password.
+_SECRETS = re.compile(r"(://?)(?:[^\s/?#@]*:\S*|[^\s/?#]*)(?=@)|([?&](?:pass|passwd|password|pwd|token)=)[^\s&]+", re.I)
 
 
 def mask(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,14 +78,14 @@ def _kinetics(text: str, _: Path, root: Path) -> list[Example]:
     return examples
 
 
-def _ssv2(text: str, path: Path, root: Path) -> list[Example]:
+def _ssv2(_: str, path: Path, root: Path) -> list[Example]:
     beside = path.with_name("labels.json")
     if not beside.is_file():
         raise DatasetError(f"no '{beside}'; Something-Something's class numbers are read from there")
     classes: dict[str, Any] = read_json(beside)
     return [
         Example(root / f"{row['id']}.webm", (int(classes[row["template"].replace("[", "").replace("]", "")]),))
-        for row in json.loads(text)
+        for row in read_json(path)
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tctrack.errors import DatasetError
-from tctrack.files import IMAGE_SUFFIXES, natural_key, read_text
+from tctrack.files import IMAGE_SUFFIXES, natural_key, read_json, read_text
 from tctrack.geometry.boxes import has_area
 from tctrack.types import FloatArray, Frame
 
@@ -119,7 +118,7 @@ def read_tracks(path: Path) -> list[BenchmarkSequence]:
         DatasetError: the file cannot be read, or is not like that.
     """
     try:
-        tracks = json.loads(path.read_text(encoding="utf-8"))
+        tracks = read_json(path)
         return [
             BenchmarkSequence(
                 name.replace("/", "_"),
@@ -128,8 +127,6 @@ def read_tracks(path: Path) -> list[BenchmarkSequence]:
             )
             for name, rows in tracks.items()
         ]
-    except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, TypeError, AttributeError, IndexError):
         raise DatasetError(f'{path} is not {{"VIDEO/ID": [[image, x, y, w, h], …]}}; mend or rebuild it') from None
 

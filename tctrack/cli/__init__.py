@@ -100,6 +100,9 @@ def _run(words: list[str]) -> int:
             module = importlib.import_module(f"tctrack.cli.{name.replace('-', '_')}")
             verb.description = inspect.getdoc(module)
             module.add_arguments(verb)
+    for word in words:
+        if word.endswith("=--"):  # argparse would make a list of it
+            raise ConfigError(f"{word.removesuffix('=--')} cannot be '--'")
     options = parser.parse_args(words)
     keep_freed_memory()
     return int(module.run(options))
