@@ -19,6 +19,8 @@ from tctrack.geometry.crops import check_frame, crop_square, crop_subpixel, mean
 from tctrack.geometry.decode import choose
 from tctrack.settings import TrackerSettings
 from tctrack.types import Box, FloatArray, Frame, TrackResult
+from trackers import presence
+from trackers.presence import PATIENCE
 
 if TYPE_CHECKING:
     from tctrack.models.base import TrackingModel
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 MIN_SIDE = 10
 #: A target that fills more of the frame than this is searched for at its first scale.
 MAX_SHARE = 0.5
-#: A hidden target is carried on by its motion for so many frames.
-PATIENCE = 15
 
 
 class TrackerState(NamedTuple):
@@ -54,6 +54,8 @@ class TrackerState(NamedTuple):
     """Of the target over the ground, in frame pixels per frame."""
     hidden: int = 0
     """Frames since the target was last seen."""
+    presence: presence.Presence | None = None
+    """What tells whether the target is there; None where the network's scores do not."""
 
 
 class _Aim(NamedTuple):
@@ -122,7 +124,8 @@ class SiameseTracker:
         temporal = self.engine.start(template[None], search[None], np.array([[w * scale, h * scale]], np.float32))
         small = thumbnail(frame) if self.settings.motion else None
         least = min(w, MIN_SIDE), min(h, MIN_SIDE)
-        return TrackerState(frame_size, fill, context, least, centre, (w, h), temporal, small)
+        there = presence.begin(search, (w * scale, h * scale)) if self.settings.lost else None
+        return TrackerState(frame_size, fill, context, least, centre, (w, h), temporal, small, presence=there)
 
     def step(self, frame: Frame, state: TrackerState) -> tuple[TrackResult, TrackerState]:
         """Find the target in the frame after ``state``; return it and the new state.
@@ -200,17 +203,24 @@ class SiameseTracker:
         if not np.isfinite((score, *boxes[candidate])).all():
             raise TrackerError("the network's output is not finite; its weights are damaged, or badly trained")
         threshold = settings.found if state.hidden else settings.lost
-        if threshold > 0 and score < threshold and state.hidden < PATIENCE:
+        guessed = threshold > 0 and score < threshold and state.hidden < PATIENCE
+        there = state.presence
+        if there is not None:
+            there = presence.update(there, aim.crop, boxes, scores, int(candidate), guessed)
+            state = state._replace(presence=there)
+        told: tuple[Any, ...] = () if there is None else (there.state, there.confidence)
+        if guessed:
             x, y = aim.expected
-            result = TrackResult(Box(x - w / 2, y - h / 2, w, h), score)
+            result = TrackResult(Box(x - w / 2, y - h / 2, w, h), score, *told)
             return result, state._replace(centre=aim.expected, hidden=state.hidden + 1)
 
         dx, dy, new_w, new_h = (float(value) / aim.scale for value in boxes[candidate])
-        rate = float(penalty) * score * settings.lr
+        seen = not settings.lost or score >= settings.lost
+        rate = float(penalty) * score * settings.lr if seen else 0.0  # or a lost target's box grows
         cx, cy = _clip(aim.expected[0] + dx, 0, width), _clip(aim.expected[1] + dy, 0, height)
         w = _clip(w * (1 - rate) + new_w * rate, state.least[0], width)
         h = _clip(h * (1 - rate) + new_h * rate, state.least[1], height)
-        result = TrackResult(Box(cx - w / 2, cy - h / 2, w, h), score)
+        result = TrackResult(Box(cx - w / 2, cy - h / 2, w, h), score, *told)
         vx, vy = state.velocity
         if aim.ground is not None:
             follow = score * settings.motion
