@@ -1,4 +1,4 @@
-"""The settings of a tracker, which networks carry and trackers read."""
+"""Settings of a tracker; every network has its own."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TrackerSettings:
     subpixel: bool = False
     """Cut crops exactly about the estimate; the published trackers round them to whole pixels."""
     motion: Share = 0.0
-    """Rate at which the target's velocity over the ground follows, 0 to 1. It is then sought where this velocity and
-    the camera's motion take it; at 0, as published, where it was last seen."""
+    """Update rate of the target's velocity over the ground, 0 to 1. The search is centred where this velocity and the
+    camera's motion predict the target; at 0, as published, where it was last seen."""
     lost: Share = 0.0
-    """A target with a lower score is taken for hidden, and is carried on by its motion for a while; 0: never."""
+    """Below this score a target counts as occluded and coasts on its motion for a while; 0: never."""
     found: Share = 0.0
-    """Score with which a hidden target comes back."""
+    """Score at which an occluded target is taken up again."""

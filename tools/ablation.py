@@ -1,4 +1,4 @@
-"""Show what the temporal parts add: train tctrack-lite without and with them, and score all on the development set.
+"""Ablate the temporal parts: train tctrack-lite without and with them, and score each on the development set.
 
 Every variant has the same recipe and budget (configs/train/ablation.yaml); key=value pairs override it. A variant that
 is already trained is not trained again.

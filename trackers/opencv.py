@@ -14,7 +14,7 @@ from tctrack.geometry.boxes import check_box
 from tctrack.geometry.crops import check_frame
 from tctrack.types import Box, Frame, TrackResult
 
-#: OpenCV's MIL never returns from a box of fewer pixels: its features do not fit in.
+#: OpenCV's MIL hangs on a smaller box, in which its features do not fit.
 MIN_SIDE = 5
 
 

@@ -1,4 +1,4 @@
-"""The tracker that never moves: what the others must beat."""
+"""The baseline that never moves."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class FolderLayout:
 
 @dataclass(frozen=True)
 class Entry:
-    """What distinguishes one sequence from the rule of its benchmark."""
+    """Where one sequence departs from its benchmark's layout."""
 
     folder: str | None = None
     """Folder of its frames; its own name when not given."""
@@ -55,7 +55,7 @@ class Entry:
     end: int | None = None
     """Number of its last image."""
     boxes: str | None = None
-    """File of boxes below the root, where it breaks the layout's rule."""
+    """File of boxes below the root, where it is not the layout's."""
     attributes: tuple[str, ...] = ()
 
 
@@ -77,14 +77,14 @@ class Benchmark:
 
 
 class Found(NamedTuple):
-    """What lies under a root: the sequences in the benchmark's order, and the names of those that are missing."""
+    """What was found under a root: the sequences in the benchmark's order, and the names of those that are missing."""
 
     benchmark: Benchmark
     root: Path
     sequences: tuple[BenchmarkSequence, ...]
     missing: tuple[str, ...]
     present: tuple[str, ...]
-    """Names of all sequences that are there, also of those that were not asked for."""
+    """Names of all sequences under the root, whether wanted or not."""
     annotations: tuple[Path, ...]
     """The files of true boxes of the sequences."""
 
@@ -123,7 +123,7 @@ def load_benchmark(name: str, root: str | Path, only: Collection[str] = ()) -> F
 
     Raises:
         ConfigError: there is no such benchmark or sequence.
-        DatasetError: nothing of it lies under the root, or a file is malformed.
+        DatasetError: no sequence lies under the root, or a file is malformed.
     """
     benchmark, root = describe(name), Path(root).expanduser().absolute()
     annotation = root if root.suffix == ".json" else root / f"{benchmark.name}.json"
@@ -157,7 +157,7 @@ def _plain(name: str) -> str:
 
 
 def _pick(benchmark: Benchmark, root: Path, there: Mapping[str, T], only: Collection[str]) -> dict[str, T]:
-    """Return what is wanted of what is there; the names become those of result files."""
+    """Return the wanted sequences, all when ``only`` is empty; the names become those of result files."""
     for name in only:
         if name not in there:
             hint = "" if name in benchmark.sequences else suggest(name, there)

@@ -73,7 +73,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """What every number goes with: data set, protocol, and how many of its sequences were scored."""
+        """Data set, protocol, and how many of its sequences were scored."""
         return f"{self.dataset}, protocol {self.protocol}, {len(self.sequences)} of {self.total} sequences"
 
     @property
@@ -111,7 +111,7 @@ def evaluate(
         results: the root of the result files.
         trackers: names of the trackers' folders.
         protocol: how frames are counted.
-        partial: score the sequences that every tracker has, instead of refusing when one is missing.
+        partial: score the sequences that every tracker has; otherwise a missing one is an error.
 
     Raises:
         DatasetError: a result is missing or malformed, or the benchmark's truth is withheld.

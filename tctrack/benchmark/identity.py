@@ -1,7 +1,7 @@
 """How often a tracker leaves its target for a look-alike.
 
-Generated scenes (:mod:`tctrack.scenes.lookalikes`) give the exact boxes of the target and its likes, so a jump is seen
-for what it is. Recordings give the target's box alone: there a sudden loss of the target stands for a jump.
+Generated scenes (:mod:`tctrack.scenes.lookalikes`) give the exact boxes of the target and its look-alikes, so that
+jumps can be counted. Recordings give the target's box alone; there, sudden losses of the target are counted instead.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tctrack.types import FloatArray, Frame
 ON_TARGET = 0.3
 #: Below this IoU with its target, a tracker may be on a look-alike.
 OFF_TARGET = 0.1
-#: Frames in a row that make a jump or a loss; fewer are a glance.
+#: Consecutive frames that make a jump or a loss.
 JUMP_FRAMES = 3
-#: A recorded target that is left altogether at most so many frames after it was tracked is a sudden loss.
+#: A loss is sudden where the IoU falls to 0 within this many frames.
 SUDDEN_FRAMES = 10
 #: Size (width, height) and length of the generated scenes.
 SCENE_SIZE, SCENE_FRAMES = (480, 360), 90
@@ -35,7 +35,7 @@ class Identity(NamedTuple):
     """How well a tracker kept to its target in one sequence."""
 
     jumps: int
-    """Times that it left its target for a look-alike; in a recording, sudden losses."""
+    """Jumps from the target to a look-alike; in a recording, sudden losses."""
     first_jump: int
     """Frames before the first jump; all of them when there is none."""
     kept: bool
@@ -61,7 +61,7 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SceneSequence(BenchmarkSequence):
-    """A generated scene as a sequence; its frames are drawn anew from ``seed`` wherever it runs."""
+    """A generated scene as a sequence; its frames are drawn from ``seed`` wherever it runs."""
 
     kind: str
     seed: int
@@ -75,7 +75,7 @@ class SceneSequence(BenchmarkSequence):
 
 
 def generate_scenes(per_kind: int, seed: int = 0) -> list[SceneSequence]:
-    """Generate so many scenes of every kind, at most 1,000; the same for the same seed, and others for another."""
+    """Generate ``per_kind`` scenes of every kind, at most 1,000; no scene is shared between seeds."""
     return [_sequence(kind, 1000 * seed + number) for kind in KINDS for number in range(per_kind)]
 
 

@@ -1,4 +1,4 @@
-"""Latency-aware evaluation: what a tracker is worth when frames do not wait for it.
+"""Latency-aware evaluation: the accuracy of a tracker that frames do not wait for.
 
 Frames arrive at a fixed rate. The tracker takes the newest frame whenever it is free, skipping those it missed, and
 every ground-truth frame is scored with the newest result that was finished when the frame arrived (Li et al.,
@@ -22,7 +22,7 @@ from tctrack.benchmark.results import Run
 from tctrack.errors import ConfigError
 from tctrack.types import Frame, OnlineTracker
 
-#: Seconds by which two instants may differ and still be the same: it absorbs the rounding of 1/fps.
+#: Instants closer than this many seconds are the same; absorbs the rounding of 1/fps.
 _TICK = 1e-9
 
 #: Seconds a frame takes: the same for all, one for each frame of the sequence, or None to measure them.

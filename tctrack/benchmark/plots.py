@@ -1,4 +1,4 @@
-"""Success, precision and attribute plots in the field's style, as SVG text that stands in a page."""
+"""Success, precision and attribute plots in the field's style, as inline SVG."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tctrack.benchmark.evaluation import Evaluation
 from tctrack.benchmark.metrics import DISTANCES, NORM_DISTANCES, OVERLAPS
 from tctrack.errors import require
 
-#: Colours of the trackers in order of success AUC (Okabe and Ito's, which colour-blind readers can tell apart).
+#: Colours of the trackers in order of success AUC (Okabe and Ito's palette, safe for colour-blind readers).
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b5b5b", "#8a5a00", "#7b4fc9", "#000000")
 #: Colour of the true box.
 TRUTH_COLOUR = "#ffe000"
@@ -27,7 +27,7 @@ def tracker_colour(rank: int) -> str:
 
 
 def bgr(colour: str) -> tuple[int, int, int]:
-    """Return a colour ``#rrggbb`` as OpenCV wants it."""
+    """Return a colour ``#rrggbb`` in OpenCV's channel order."""
     red, green, blue = bytes.fromhex(colour[1:])
     return blue, green, red
 

@@ -1,4 +1,4 @@
-"""One HTML page about an evaluation: tables, plots, a heat map and pictures, with nothing outside the file."""
+"""One HTML page about an evaluation: tables, plots, a heat map and pictures, self-contained."""
 
 from __future__ import annotations
 

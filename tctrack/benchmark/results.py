@@ -23,7 +23,7 @@ from tctrack.types import FloatArray
 class Run(NamedTuple):
     """A tracker's boxes ``(T, 4)`` x, y, w, h on one sequence, and the seconds ``(T,)`` it took for each frame.
 
-    Seconds are 0 for frames that it did not look at, and None where nobody wrote them down.
+    Seconds are 0 for skipped frames, and None where they were not recorded.
     """
 
     boxes: FloatArray
@@ -36,7 +36,7 @@ def result_path(folder: Path, sequence: str, repeat: int = 1) -> Path:
 
 
 def write_run(path: Path, run: Run) -> None:
-    """Write a run's boxes and times; the boxes appear last and whole, so that a file that is there is complete.
+    """Write a run's boxes and times; the boxes come last, so that a run with a file of boxes is complete.
 
     Raises:
         OutputError: a file cannot be written.
@@ -48,7 +48,7 @@ def write_run(path: Path, run: Run) -> None:
 
 
 def read_run(path: Path, frames: int) -> Run:
-    """Read one run of a sequence with so many frames.
+    """Read one run of a sequence of ``frames`` frames.
 
     Raises:
         DatasetError: the file of boxes or times is malformed, or has another number of lines.
@@ -91,7 +91,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
 def find_runs(folder: Path, sequence: str, others: Collection[str] = ()) -> list[Path]:
     """Return the files of all runs of a sequence below a tracker's folder.
 
-    Among ``others``, the sequences of the same set, one may be called like a repeat: its file is its own.
+    ``others`` are the set's sequences: the file of one that is named like a repeat is left out.
     """
     first = result_path(folder, sequence)
     pattern = f"{glob.escape(sequence)}_[0-9][0-9][0-9].txt"

@@ -61,7 +61,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: a run, or the traceback of the error that ended it."""
+    """The result of a job: a run, or the traceback of the error that ended it."""
 
     job: Job
     run: Run | None = None
@@ -87,7 +87,7 @@ def plan(
     """List the jobs of a benchmark whose results go to ``folder/TRACKER``.
 
     Raises:
-        ConfigError: two runs would have the same file, by two sequences of one name, or one named like a repeat.
+        ConfigError: two runs would have the same file, as two sequences share a name, or one is named like a repeat.
     """
     jobs = [
         Job(name, factory, sequence, result_path(folder / name, sequence.name, repeat), repeat, real_time)
@@ -157,7 +157,7 @@ def execute(job: Job, alive: Callable[[], None] = lambda: None) -> Outcome:
     """Run one job in this process, and call ``alive`` before each frame.
 
     Raises:
-        ConfigError: the job itself makes no sense, so the others do not either.
+        ConfigError: the options are invalid, which concerns all jobs.
     """
     _seed(job.repeat)
     try:

@@ -21,7 +21,7 @@ class BenchmarkSequence:
     """A target to follow.
 
     ``boxes`` ``(T, 4)`` are x, y, w, h in pixels, NaN where the target is absent. ``source`` holds the frames: a video
-    file, the image files in order, or nothing when only the annotation is there. ``attributes`` are the benchmark's
+    file, the image files in order, or nothing when there are only annotations. ``attributes`` are the benchmark's
     abbreviations, such as ``FM``. ``frame_size`` is (width, height) where the benchmark states it.
     """
 
@@ -66,7 +66,7 @@ class BenchmarkSequence:
 
 @dataclass(frozen=True, eq=False)
 class Excerpt(BenchmarkSequence):
-    """A sequence from frame ``first`` of its source on, or from there back to the source's beginning.
+    """A sequence that starts at frame ``first`` of its source, and runs on or back to the source's beginning.
 
     Backward, all of these frames are held in memory.
     """
@@ -87,8 +87,8 @@ class Excerpt(BenchmarkSequence):
 def four_starts(sequence: BenchmarkSequence) -> list[BenchmarkSequence]:
     """Return the sequence, its reverse, and its parts from one third on and from two thirds back to its first frame.
 
-    One jump of a tracker decides the rest of a run, so that a sequence tracked once says little. Starting it elsewhere
-    and against time is what the anchors of VOT2020 (Kristan et al.) do. Each start is the nearest frame with a target.
+    A single jump decides the rest of a run, so one run says little; these starts resemble the anchors of VOT2020
+    (Kristan et al.). Each is the nearest frame with a target.
 
     Raises:
         DatasetError: no frame has a target.

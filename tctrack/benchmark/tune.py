@@ -1,4 +1,4 @@
-"""Search of a tracker's penalty, window and rate over sequences that are not the test's."""
+"""Random search of a tracker's penalty, window and rate on a training or validation split."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tctrack.types import Box, FloatArray
 
 #: A number, or an array of them.
 Numbers = TypeVar("Numbers", float, FloatArray)
-#: A target may exceed the frame so many times.
+#: Largest side of a target, in sides of the frame.
 MAX_SIDES = 10
 
 
@@ -39,7 +39,7 @@ def centre_distance(first: ArrayLike, second: ArrayLike) -> FloatArray:
 
 
 def has_area(boxes: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which boxes ``(…, 4)`` are finite and have an area; the others mean an absent target."""
+    """Return which boxes ``(…, 4)`` are finite and have an area; the others mark an absent target."""
     values = np.asarray(boxes, np.float64)
     return np.asarray(np.isfinite(values).all(axis=-1) & (values[..., 2:] > 0).all(axis=-1))
 

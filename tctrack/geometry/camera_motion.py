@@ -1,4 +1,4 @@
-"""The camera's motion, seen between two frames."""
+"""Camera motion between two frames."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tctrack.types import FloatArray, Frame
 
 #: Frames are compared at this width, in pixels.
 WIDTH = 256
-#: Features that are followed, at most; fewer than ``FEWEST``, or a smaller share that agrees, tell nothing.
+#: Corners to follow at most; the least number of them, and the least share of inliers, for an estimate.
 MOST, FEWEST, AGREEING = 80, 8, 0.3
-#: Least distance between features, and side of the window by which each is followed, in thumbnail pixels.
+#: Least distance between corners, and side of the window by which each is followed, in thumbnail pixels.
 APART, WINDOW = 9, 9
 
 
 def thumbnail(frame: Frame) -> NDArray[np.uint8]:
-    """Return what of a frame ``(H, W, 3)`` BGR shows the camera's motion: ``(H', W')``, grey."""
+    """Return a small grey copy ``(H', W')`` of a frame ``(H, W, 3)`` BGR, to estimate camera motion from."""
     height, width = frame.shape[:2]
     size = min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width))
     return np.asarray(cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_BGR2GRAY), np.uint8)

@@ -16,7 +16,7 @@ def check_frame(frame: Frame, size: tuple[int, int] | None = None) -> tuple[int,
     """Return the width and height of a frame ``(H, W, 3)``, uint8, BGR.
 
     Raises:
-        SourceError: it is anything else, or has not the ``size`` (width, height) of the frame that tracking began with.
+        SourceError: it is anything else, or not of the first frame's ``size`` (width, height).
     """
     if not isinstance(frame, np.ndarray):
         hint = "; is the video at its end?" if frame is None else ""
@@ -25,9 +25,7 @@ def check_frame(frame: Frame, size: tuple[int, int] | None = None) -> tuple[int,
         raise SourceError(f"a frame must be (H, W, 3) uint8 in BGR order, not {frame.shape} {frame.dtype}")
     width, height = found = frame.shape[1], frame.shape[0]
     if size is not None and found != size:
-        raise SourceError(
-            f"the frame is {width}x{height}, but tracking began at {size[0]}x{size[1]}; start anew with init"
-        )
+        raise SourceError(f"the frame is {width}x{height}, but tracking began at {size[0]}x{size[1]}; call init again")
     return found
 
 

@@ -30,7 +30,7 @@ class SearchGrid:
 
 
 class Choice(NamedTuple):
-    """The candidate that a tracker takes, and the penalty in (0, 1] on its change of size and shape."""
+    """The chosen candidate, and the penalty in (0, 1] on its change of size and shape."""
 
     candidate: NDArray[np.intp]
     penalty: FloatArray

@@ -38,7 +38,7 @@ class _Attention(nn.MultiheadAttention):
 
 
 class TemporalInformationFilter(nn.Module):
-    """Weighs the memory by what the frame says of it (TCTrack, equation 9)."""
+    """Gates the memory by the current frame (TCTrack, equation 9)."""
 
     def __init__(self, dim: int, hidden: int = 32, dropout: float = 0.5) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class TemporalInformationFilter(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Writes the memory anew from the frame's map and the memory so far."""
+    """Updates the memory by the frame's map."""
 
     def __init__(self, dim: int, heads: int, dropout: float, released_layout: bool) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Stack(nn.Module):
 
 
 class Encoder(_Stack):
-    """Encoder layers, each writing the memory for the next."""
+    """Encoder layers in sequence, each updating the memory."""
 
     def forward(self, frame: Tensor, memory: Tensor) -> Tensor:
         """Return the new memory of ``(B, S, C)`` tokens."""
@@ -121,7 +121,7 @@ class Encoder(_Stack):
 
 
 class Decoder(_Stack):
-    """Decoder layers, each refining the frame for the next."""
+    """Decoder layers in sequence, each refining the frame."""
 
     def forward(self, frame: Tensor, memory: Tensor) -> Tensor:
         """Return the refined ``(B, S, C)`` tokens."""
@@ -138,7 +138,7 @@ class ATTrans(nn.Module):
         dim: channels of the maps.
         heads: attention heads.
         feedforward: hidden width of the decoder's MLPs.
-        encoder_layers: layers that write the memory.
+        encoder_layers: layers that update the memory.
         decoder_layers: layers that refine the map.
         dropout: rate in training.
         released_layout: see :func:`to_map`.
@@ -160,7 +160,7 @@ class ATTrans(nn.Module):
         self.decoder = Decoder([DecoderLayer(dim, heads, feedforward, dropout) for _ in range(decoder_layers)], dim)
 
     def forward(self, frame: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Refine a frame's map with the memory, both ``(B, C, S, S)``; return the map and the memory to carry on."""
+        """Refine a frame's map with the memory, both ``(B, C, S, S)``; return the map and the new memory."""
         tokens = to_tokens(frame)
         encoded = self.encoder(tokens, to_tokens(memory))
         refined = self.decoder(tokens, encoded)

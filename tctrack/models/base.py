@@ -13,7 +13,7 @@ from tctrack.settings import TrackerSettings
 
 
 class TemporalState(NamedTuple):
-    """What a network remembers of a batch of targets; its size never changes."""
+    """What a network remembers of a batch of targets, in tensors of constant size."""
 
     template: Tensor
     """Features of the templates."""
@@ -22,7 +22,7 @@ class TemporalState(NamedTuple):
     caches: tuple[Tensor, ...]
     """Context of each Online-TAdaConv, batch first."""
     memory: Tensor
-    """Temporal knowledge of the similarity maps, batch first."""
+    """Memory of earlier similarity maps, batch first."""
 
 
 class ModelConfig(Protocol):

@@ -22,7 +22,7 @@ class BlockSpec(NamedTuple):
     expansion: int
 
 
-#: Blocks 0–10 of EfficientNet-Lite0 (the rest lies behind stride 16).
+#: Blocks 0–10 of EfficientNet-Lite0 (the others come after stride 16).
 BLOCKS = (
     BlockSpec(16, 3, 1, 1),
     BlockSpec(24, 3, 2, 6),

@@ -1,7 +1,7 @@
 """``tctrack-lite``: the compact default tracker.
 
-EfficientNet-Lite0 trunk with Online-TAdaConv, cosine correlation with every template cell, a light AT-Trans that
-carries memory, and anchor-free heads. The temporal parts follow TCTrack (CVPR 2022): context enters the features
+EfficientNet-Lite0 trunk with Online-TAdaConv, cosine correlation with every template cell, a light AT-Trans
+memory, and anchor-free heads. The temporal parts follow TCTrack (CVPR 2022): context enters the features
 through the calibrated convolutions, and the similarity map through the memory.
 """
 
@@ -89,11 +89,10 @@ def _separable(channels: int) -> nn.Sequential:
 
 
 class LightATTrans(nn.Module):
-    """Refines a similarity map with the memory, then writes the memory anew.
+    """Refines a similarity map with the memory, then updates the memory.
 
-    The memory is the refined map of the frame before at half resolution, filtered by what came earlier. Each map is
-    centred where the tracker expects the target, so learned positions let attention read motion and where look-alikes
-    are.
+    The memory is the previous frame's refined map at half resolution, gated with earlier memory. Maps are centred where
+    the tracker expects the target, so positional embeddings let attention see motion and the places of look-alikes.
     """
 
     def __init__(self, dim: int, heads: int, side: int) -> None:
@@ -110,7 +109,7 @@ class LightATTrans(nn.Module):
         self.memory_norm = nn.LayerNorm(dim)
 
     def forward(self, similarity: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Refine ``(B, dim, H, W)`` with the memory ``(B, H W / 4, dim)`` (None: a new stream); return both anew."""
+        """Refine ``(B, dim, H, W)`` with the memory ``(B, H W / 4, dim)`` (None: a new stream); return both."""
         tokens = similarity.flatten(2).transpose(1, 2)
         if memory is None:
             memory = self.blank.expand(tokens.shape[0], -1, -1)

@@ -21,7 +21,7 @@ from tctrack.settings import TrackerSettings
 
 @dataclass(frozen=True)
 class TCTrackConfig:
-    """Architecture of :class:`TCTrack`; ``configs/model`` holds what tells TCTrack from TCTrack++."""
+    """Architecture of :class:`TCTrack`; ``configs/model`` holds where TCTrack and TCTrack++ differ."""
 
     calibration: Calibration
     """How Online-TAdaConv calibrates: by a window of descriptors (TCTrack) or an attended prior (TCTrack++)."""

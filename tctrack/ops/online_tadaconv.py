@@ -20,7 +20,7 @@ from torch import Tensor, nn
 class OnlineTAdaConv2d(nn.Module, ABC):
     """A convolution over frames ``(B, C_in, H, W)`` with a cache of temporal context per stream.
 
-    A form of the layer says what the context is (:meth:`observe`); the rest is shared. A fresh layer equals the plain
+    A subclass defines the context (:meth:`observe`). A fresh layer equals the plain
     convolution whose weights it carries. The weights keep the published shapes: ``weight (1, 1, C_out, C_in/groups, k,
     k)`` and ``bias (1, 1, C_out)``.
 
@@ -64,7 +64,7 @@ class OnlineTAdaConv2d(nn.Module, ABC):
 
     @abstractmethod
     def observe(self, frames: Tensor, cache: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
-        """Take in frames ``(B T, C_in, H, W)`` that follow ``cache`` (None: new streams), ``T = length`` a stream.
+        """Observe frames ``(B T, C_in, H, W)`` that follow ``cache`` (None: new streams), ``T = length`` a stream.
 
         Returns:
             the context ``(B, C_in, T + context_length - 1, 1, 1)`` and the cache after the last frame.
@@ -153,7 +153,7 @@ class WindowTAdaConv2d(OnlineTAdaConv2d):
 
 
 class AttentionIntegrate(nn.Module):
-    """The attention by which a prior ``(B, C, S, S)`` takes in a frame's pooled map of the same shape.
+    """Attention that updates a prior ``(B, C, S, S)`` by a frame's pooled map of the same shape.
 
     Scores are not scaled and nothing is added to the result (TCTrack++, TPAMI 2023, section 3.2).
     """

@@ -1,4 +1,4 @@
-"""What training has to know of each network: where it starts, what of it learns when, and its losses."""
+"""Training recipes: a network's initial weights, what learns and when, and its losses."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class OptimConfig:
 
 
 class Batch(NamedTuple):
-    """``B`` clips of ``T`` search crops; images are BGR uint8, which travels light."""
+    """``B`` clips of ``T`` search crops; images are BGR uint8."""
 
     template: Tensor
     """``(B, 3, Z, Z)``."""
@@ -83,12 +83,12 @@ class Batch(NamedTuple):
     """Width and height of the target in template pixels, ``(B, 2)``."""
 
     def to(self, device: torch.device) -> Batch:
-        """Begin to move the clips to a device."""
+        """Start moving the clips to a device."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 class Recipe(ABC):
-    """A network in training; the loop (:mod:`tctrack.training.loop`) knows nothing else of it."""
+    """A network in training, as the loop (:mod:`tctrack.training.loop`) sees it."""
 
     model: TrackingModel
     #: Shape of the uniform random numbers that the labels of one clip need.
@@ -118,7 +118,7 @@ class Recipe(ABC):
         """Put the network in training mode, except for batch norms that keep their statistics at this step."""
 
     def accelerate(self, dtype: torch.dtype) -> None:  # noqa: B027
-        """Let what never learns run in a faster form, in ``dtype``, once the weights are there; nothing by default."""
+        """Run frozen layers in a faster form, in ``dtype``; called once the weights are loaded."""
 
     @abstractmethod
     def run(self, batch: Batch) -> Any:
