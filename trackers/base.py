@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from tctrack.errors import DependencyError
 from tctrack.types import Frame, TrackResult
 
 
@@ -36,3 +38,15 @@ class Tracker(Protocol):
 
         A shallow copy that was reset is a tracker of its own.
         """
+
+
+def only_file(folder: str | Path, pattern: str) -> Path:
+    """Return the one file of a folder that matches a glob pattern.
+
+    Raises:
+        DependencyError: there is none, or several.
+    """
+    found = sorted(Path(folder).glob(pattern))
+    if len(found) != 1:
+        raise DependencyError(f"folder {folder} must hold one file {pattern}, and holds {len(found)}")
+    return found[0]

@@ -20,6 +20,7 @@ from tctrack.geometry.crops import check_frame, crop_square, mean_colour
 from tctrack.geometry.decode import SearchGrid, choose
 from tctrack.settings import TrackerSettings
 from tctrack.types import Box, Frame, TrackResult
+from trackers.base import only_file
 
 #: A network as a function of its inputs, which returns the list of its outputs.
 Network = Callable[..., Sequence[NDArray[np.float32]]]
@@ -114,13 +115,11 @@ def build_nanotrack(weights: str | Path) -> NanoTracker:
 def _load(folder: Path, pattern: str) -> tuple[Network, Any]:
     """Return the network in a folder and the side of its maps as its file states it."""
     onnx, onnxruntime = require("onnx", "peers"), require("onnxruntime", "peers")
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        raise DependencyError(f"folder {folder} must hold one file {pattern}, and holds {len(found)}")
+    file = only_file(folder, pattern)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = default_threads()
     try:
-        model = onnx.load(found[0])
+        model = onnx.load(file)
         side = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
         # The backbone states the search crop's size; it takes the template's as well.
         for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
@@ -128,7 +127,7 @@ def _load(folder: Path, pattern: str) -> tuple[Network, Any]:
                 dimension.Clear()
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:  # neither package names the errors of a damaged file
-        raise DependencyError(f"ONNX Runtime cannot read {found[0]}: {str(error).splitlines()[0]}") from None
+        raise DependencyError(f"ONNX Runtime cannot read {file}: {str(error).splitlines()[0]}") from None
     names = [value.name for value in session.get_inputs()]
 
     def run(*inputs: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:

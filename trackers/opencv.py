@@ -13,6 +13,7 @@ from tctrack.errors import BoxError, ConfigError, DependencyError
 from tctrack.geometry.boxes import check_box
 from tctrack.geometry.crops import check_frame
 from tctrack.types import Box, Frame, TrackResult
+from trackers.base import only_file
 
 #: OpenCV's MIL hangs on a smaller box, in which its features do not fit.
 MIN_SIDE = 5
@@ -78,7 +79,7 @@ def build_nano(
         DependencyError: a file is missing, or OpenCV cannot read it.
     """
     if weights is not None:
-        backbone, head = backbone or _only(weights, "*backbone*.onnx"), head or _only(weights, "*head*.onnx")
+        backbone, head = backbone or only_file(weights, "*backbone*.onnx"), head or only_file(weights, "*head*.onnx")
     if backbone is None or head is None:
         raise ConfigError(
             "tracker 'nano' needs its ONNX files: weights=FOLDER (--weights FOLDER) with *backbone*.onnx and"
@@ -121,13 +122,6 @@ def _fit(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     high = np.clip(np.round(np.add(box[:2], box[2:])), low + MIN_SIDE, np.subtract(size, 1)).astype(int)
     x, y, w, h = np.concatenate([low, high - low]).tolist()
     return x, y, w, h
-
-
-def _only(folder: str | Path, pattern: str) -> Path:
-    found = sorted(Path(folder).glob(pattern))
-    if len(found) != 1:
-        raise DependencyError(f"folder {folder} must hold one file {pattern}, and holds {len(found)}")
-    return found[0]
 
 
 def _contrib(name: str) -> Callable[[], Any]:

@@ -81,6 +81,11 @@ class Evaluation:
         """The metrics that the protocol defines."""
         return METRICS | (GOT10K_METRICS if self.protocol == "got10k" else {})
 
+    def best(self) -> dict[str, float]:
+        """Return the highest mean of each metric."""
+        means = [tracker.mean() for tracker in self.trackers]
+        return {key: max(value(mean) for mean in means) for key, (_, value) in self.metrics.items()}
+
     def with_attribute(self, attribute: str) -> list[str]:
         """Return the names of the sequences that have an attribute."""
         return [sequence.name for sequence in self.sequences if attribute in sequence.attributes]
@@ -238,8 +243,7 @@ def to_csv(evaluation: Evaluation) -> str:
 
 def to_latex(evaluation: Evaluation) -> str:
     """Return the trackers' means as a LaTeX table (booktabs), the best of each column in bold."""
-    values = {tracker.name: tracker.mean() for tracker in evaluation.trackers}
-    best = {key: max(value(mean) for mean in values.values()) for key, (_, value) in evaluation.metrics.items()}
+    best = evaluation.best()
     titles = " & ".join(title for title, _ in evaluation.metrics.values())
     lines = [
         f"% {evaluation.title}",
@@ -249,10 +253,10 @@ def to_latex(evaluation: Evaluation) -> str:
         "\\midrule",
     ]
     for tracker in evaluation.trackers:
-        cells = []
+        cells, mean = [], tracker.mean()
         for key, (_, value) in evaluation.metrics.items():
-            number = f"{value(values[tracker.name]):.3f}"
-            cells.append(f"\\textbf{{{number}}}" if value(values[tracker.name]) == best[key] else number)
+            number = f"{value(mean):.3f}"
+            cells.append(f"\\textbf{{{number}}}" if value(mean) == best[key] else number)
         speed = f"{tracker.fps:.1f}" if tracker.fps else "--"
         lines.append(" & ".join([tracker.name.replace("_", "\\_"), *cells, speed]) + " \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"

@@ -64,12 +64,11 @@ def render_html(evaluation: Evaluation, results: Path) -> str:
 
 
 def _summary(evaluation: Evaluation) -> str:
-    means = [tracker.mean() for tracker in evaluation.trackers]
-    best = {key: max(value(mean) for mean in means) for key, (_, value) in evaluation.metrics.items()}
+    best = evaluation.best()
     head = ["Tracker", *(title for title, _ in evaluation.metrics.values()), "95 % of success AUC", "FPS"]
     rows = []
-    for rank, (tracker, mean) in enumerate(zip(evaluation.trackers, means, strict=True)):
-        cells = [_key(rank, tracker.name)]
+    for rank, tracker in enumerate(evaluation.trackers):
+        cells, mean = [_key(rank, tracker.name)], tracker.mean()
         for key, (_, value) in evaluation.metrics.items():
             number = f"{value(mean):.3f}"
             cells.append(f"<b>{number}</b>" if value(mean) == best[key] else number)

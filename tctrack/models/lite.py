@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tctrack.config import Side, Whole
 from tctrack.geometry.decode import SearchGrid
+from tctrack.models.attrans import to_tokens
 from tctrack.models.base import TemporalState, TrackingModel, boxes_from_distances, cell_offsets
 from tctrack.models.efficientnet import STRIDE, EfficientNetLite
 from tctrack.ops.online_tadaconv import repeat, restack, unstack
@@ -110,14 +111,14 @@ class LightATTrans(nn.Module):
 
     def forward(self, similarity: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         """Refine ``(B, dim, H, W)`` with the memory ``(B, H W / 4, dim)`` (None: a new stream); return both."""
-        tokens = similarity.flatten(2).transpose(1, 2)
+        tokens = to_tokens(similarity)
         if memory is None:
             memory = self.blank.expand(tokens.shape[0], -1, -1)
         placed = memory + self.memory_position
         tokens = self.read_norm(tokens + self._attend(self.read, tokens + self.map_position, placed, memory))
         tokens = self.mlp_norm(tokens + self.mlp(tokens))
         refined = tokens.transpose(1, 2).reshape(similarity.shape)
-        present = F.avg_pool2d(refined, 2).flatten(2).transpose(1, 2)
+        present = to_tokens(F.avg_pool2d(refined, 2))
         recalled = self._attend(self.recall, present + self.memory_position, placed, memory)
         gate = torch.sigmoid(self.filter(torch.cat((present, recalled), -1)))
         return refined, self.memory_norm(present + gate * recalled)
@@ -178,7 +179,7 @@ class TCTrackLite(TrackingModel):
             boxes ``(B, H W, 4)``: centre offset x, y from the crop's centre, width, height, in search pixels;
             scores ``(B, H W)`` in 0–1.
         """
-        distances = outputs.box.flatten(2).transpose(1, 2)
+        distances = to_tokens(outputs.box)
         boxes = boxes_from_distances(self.config.grid, distances[..., :2], distances[..., 2:])
         return boxes, torch.sigmoid(outputs.centre).flatten(1)
 
@@ -186,7 +187,7 @@ class TCTrackLite(TrackingModel):
         """Return the template's cells ``(B, N, dim)``, those under the target marked, and the target's extent."""
         extent = self._extent(template, extent)
         features = self.neck(self.trunk.run(template)[0])
-        cells = F.normalize(features.flatten(2).transpose(1, 2), dim=-1)
+        cells = F.normalize(to_tokens(features), dim=-1)
         offsets = cell_offsets(SearchGrid(self.config.template_size // STRIDE, STRIDE), template)
         covered = (offsets.abs() < extent[:, None] / 2).all(-1)
         return torch.where(covered[..., None], cells * self.inside, cells), extent

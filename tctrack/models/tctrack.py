@@ -124,10 +124,7 @@ class TCTrack(TrackingModel):
 
     def decode(self, outputs: TCTrackOutputs) -> tuple[Tensor, Tensor]:
         """Turn maps into candidate boxes ``(B, 121, 4)`` and scores ``(B, 121)``; see :class:`TrackingModel`."""
-        loc = to_tokens(outputs.loc)
-        loc = loc.where(loc < 1, 0.99).where(loc > -1, -0.99)
-        distances = torch.atanh(loc) * (self.config.search_size // 2)
-        boxes = boxes_from_distances(self.config.grid, distances[..., 0::2], distances[..., 1::2])
+        boxes = boxes_from_location(to_tokens(outputs.loc), self.config)
         boxes = torch.cat((boxes[..., :2], boxes[..., 2:].clamp(min=1)), -1)
         target = outputs.cls1.softmax(1)[:, 1].flatten(1)
         return boxes, (target + outputs.cls2.flatten(1)) / 2
@@ -147,6 +144,13 @@ class TCTrack(TrackingModel):
         features, caches = self.backbone.run(frames, caches, length)
         outputs, memory = self.grader.run(features, template, memory, length)
         return outputs, TemporalState(template, extent, caches, memory)
+
+
+def boxes_from_location(loc: Tensor, config: TCTrackConfig) -> Tensor:
+    """Return boxes ``(B, N, 4)``, as :func:`boxes_from_distances` does, from the location map's cells ``(B, N, 4)``."""
+    bounded = loc.where(loc < 1, 0.99).where(loc > -1, -0.99)
+    distances = torch.atanh(bounded) * (config.search_size // 2)
+    return boxes_from_distances(config.grid, distances[..., 0::2], distances[..., 1::2])
 
 
 def _reduction(in_channels: int, out_channels: int) -> nn.Sequential:

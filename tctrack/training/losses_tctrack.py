@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tctrack.geometry.decode import SearchGrid
-from tctrack.models.base import boxes_from_distances, cell_offsets
-from tctrack.models.tctrack import TCTrackConfig, TCTrackOutputs
+from tctrack.models.attrans import to_tokens
+from tctrack.models.base import cell_offsets
+from tctrack.models.tctrack import TCTrackConfig, TCTrackOutputs, boxes_from_location
 
 #: Cells at least this near the centre are targets for ``cls1``, ...
 _POSITIVE = 0.78
@@ -115,10 +116,8 @@ def tctrack_losses(
     cls1 = -0.5 * ((target * targets.positive).sum() / positives + (background * targets.negative).sum() / negatives)
     cls2 = F.binary_cross_entropy_with_logits(outputs.cls2.float().flatten(1), targets.nearness, reduction="sum")
 
-    loc = outputs.loc.float().flatten(2).transpose(1, 2)
-    bounded = loc.where(loc < 1, 0.99).where(loc > -1, -0.99)
-    distances = torch.atanh(bounded) * (config.search_size // 2)
-    predicted = boxes_from_distances(config.grid, distances[..., 0::2], distances[..., 1::2])
+    loc = to_tokens(outputs.loc.float())
+    predicted = boxes_from_location(loc, config)
     offset, size = predicted[..., :2] - targets.boxes[..., :2], targets.boxes[..., 2:]
     apart = ((offset.square() / size).sum(-1) + 1e-9).sqrt()  # the root's gradient is infinite at 0
     error = (loc - location(targets.boxes, config)).abs().sum(-1)
