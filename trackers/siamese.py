@@ -32,12 +32,12 @@ MAX_SHARE = 0.5
 
 
 class TrackerState(NamedTuple):
-    """All that is known of one target; a value, so trackers can be forked and rewound."""
+    """The state of one target; a value, so trackers can be forked and rewound."""
 
     frame_size: tuple[int, int]
     """Width and height of the video."""
     fill: NDArray[np.uint8]
-    """Mean colour of the first frame, which stands for what lies outside."""
+    """Mean colour of the first frame, for what lies outside the frame."""
     first_context: float
     """Side of the first template crop in frame pixels."""
     least: tuple[float, float]
@@ -49,7 +49,7 @@ class TrackerState(NamedTuple):
     temporal: State
     """The network's state, a batch of one."""
     thumbnail: NDArray[np.uint8] | None = None
-    """The last frame, small, to see the camera's motion by."""
+    """A small copy of the last frame, to estimate camera motion from."""
     velocity: tuple[float, float] = (0.0, 0.0)
     """Of the target over the ground, in frame pixels per frame."""
     hidden: int = 0

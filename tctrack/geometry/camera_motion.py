@@ -40,7 +40,7 @@ class CameraMotion(NamedTuple):
 
 
 def follow_camera(before: NDArray[np.uint8], after: NDArray[np.uint8], width: int) -> CameraMotion | None:
-    """Return the camera's motion between two frames, or None where it is not to be seen.
+    """Return the camera's motion between two frames, or None where it cannot be estimated.
 
     Corners (Shi and Tomasi, CVPR 1994) are followed by pyramidal Lucas-Kanade; the similarity on which most of them
     agree (RANSAC) is the ground's, as targets are small.

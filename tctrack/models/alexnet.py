@@ -39,6 +39,10 @@ class TAdaAlexNet(nn.Module):
         self.temporalconv2 = adaptive(c4, c5, 3)
         self.b_f2 = nn.BatchNorm2d(c5)
 
+    def learning(self) -> tuple[nn.Module, ...]:
+        """Return the layers that learn, as published; the first two blocks keep the weights that they start from."""
+        return self.block3, self.temporalconv1, self.b_f1, self.temporalconv2, self.b_f2
+
     def run(
         self, frames: Tensor, caches: Sequence[Tensor] | None = None, length: int = 1
     ) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -138,8 +138,8 @@ class Recipe(ABC):
         """Return a tuple of named scalars, the first of which is ``total``; they add up over the parts of a batch."""
 
 
-#: The recipe of every network that can be trained, by the network's name; made of the network and the optimiser's part.
-RECIPES: Registry[Recipe] = Registry("recipe")
+#: The recipe of every network that can be trained, by the network's name; made of the network and an OptimConfig.
+RECIPES: Registry[Recipe] = Registry("trainable network")
 
 
 @RECIPES.register("tctrack-lite")
@@ -218,11 +218,6 @@ class TCTrackRecipe(Recipe):
         self.draws = (DRAWS, model.config.grid.size**2)
         self._optim, self._weights = optim, weights
 
-    @property
-    def _learning(self) -> list[nn.Module]:
-        trunk = self.model.backbone
-        return [child for name, child in trunk.named_children() if name not in ("block1", "block2")]
-
     def initialise(self, path: Path | None) -> None:
         """Take the weights of a network, or of a trunk alone (keys ``block1.0.weight``, …); see :class:`Recipe`."""
         if path is None:
@@ -243,7 +238,7 @@ class TCTrackRecipe(Recipe):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """See :class:`Recipe`."""
         optim = self._optim
-        trunk = [parameter for child in self._learning for parameter in child.parameters()]
+        trunk = [parameter for layer in self.model.backbone.learning() for parameter in layer.parameters()]
         rest = list(self.model.grader.parameters())
         return [
             {"params": trunk, "scale": optim.trunk_lr, "start": optim.trunk_from, "weight_decay": optim.weight_decay},
@@ -254,8 +249,8 @@ class TCTrackRecipe(Recipe):
         """Train the head, and what learns of the trunk once it does."""
         self.model.train()
         self.model.backbone.eval()
-        for child in self._learning:
-            child.train(step >= self._optim.trunk_from)
+        for layer in self.model.backbone.learning():
+            layer.train(step >= self._optim.trunk_from)
 
     def run(self, batch: Batch) -> TCTrackOutputs:
         """See :class:`Recipe`.
