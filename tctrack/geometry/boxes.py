@@ -31,13 +31,6 @@ def iou(first: ArrayLike, second: ArrayLike) -> FloatArray:
     return overlaps
 
 
-def centre_distance(first: ArrayLike, second: ArrayLike) -> FloatArray:
-    """Return the Euclidean distance in pixels between the centres of boxes ``(…, 4)``, broadcast."""
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    distance: FloatArray = np.linalg.norm((a[..., :2] + a[..., 2:] / 2) - (b[..., :2] + b[..., 2:] / 2), axis=-1)
-    return distance
-
-
 def has_area(boxes: ArrayLike) -> NDArray[np.bool_]:
     """Return which boxes ``(…, 4)`` are finite and have an area; the others mark an absent target."""
     values = np.asarray(boxes, np.float64)

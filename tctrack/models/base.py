@@ -51,22 +51,43 @@ class TrackingModel(nn.Module, ABC):
     #: Whether exported graphs can take any number of targets at once.
     any_batch = True
 
-    @abstractmethod
     def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
         """Begin streams: templates ``(B, 3, Z, Z)`` and first search crops ``(B, 3, X, X)``.
 
         ``extent`` ``(B, 2)`` is the targets' width and height in template pixels; half the template by default.
         """
+        return self.run(search, *self._encode(template, extent))[1]
 
-    @abstractmethod
     def step(self, search: Tensor, state: TemporalState) -> tuple[Any, TemporalState]:
         """Locate the targets in the next search crops ``(B, 3, X, X)``; maps are ``(B, C, H, W)``."""
+        return self.run(search, *state)
 
-    @abstractmethod
     def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> Any:
         """Locate the targets in every frame of clips ``(B, T, 3, X, X)`` that start streams.
 
         The maps, ``(B, T, C, H, W)``, are those of :meth:`start` on the first frame and :meth:`step` on the others.
+        """
+        outputs, _ = self.run(clip.flatten(0, 1), *self._encode(template, extent), length=clip.shape[1])
+        return outputs._make(maps.reshape(*clip.shape[:2], *maps.shape[1:]) for maps in outputs)
+
+    @abstractmethod
+    def encode(self, template: Tensor, extent: Tensor) -> Tensor:
+        """Return the features of templates ``(B, 3, Z, Z)`` whose targets have this extent ``(B, 2)``."""
+
+    @abstractmethod
+    def run(
+        self,
+        frames: Tensor,
+        template: Tensor,
+        extent: Tensor,
+        caches: tuple[Tensor, ...] | None = None,
+        memory: Tensor | None = None,
+        length: int = 1,
+    ) -> tuple[Any, TemporalState]:
+        """Map the frames ``(B T, 3, X, X)`` of ``B`` streams, ``T = length`` each, that follow a state.
+
+        The state comes as its fields; without caches and memory the streams begin. Returns a named tuple of maps
+        ``(B T, C, H, W)``, and the state.
         """
 
     @abstractmethod
@@ -78,9 +99,10 @@ class TrackingModel(nn.Module, ABC):
             scores ``(B, N)``.
         """
 
-    def _extent(self, template: Tensor, extent: Tensor | None) -> Tensor:
-        """Return the targets' width and height ``(B, 2)`` in template pixels, half the template where not given."""
-        return template.new_full((template.shape[0], 2), self.config.template_size / 2) if extent is None else extent
+    def _encode(self, template: Tensor, extent: Tensor | None) -> tuple[Tensor, Tensor]:
+        if extent is None:
+            extent = template.new_full((template.shape[0], 2), self.config.template_size / 2)
+        return self.encode(template, extent), extent
 
 
 def cell_offsets(grid: SearchGrid, like: Tensor) -> Tensor:

@@ -130,7 +130,7 @@ class LightATTrans(nn.Module):
 
 
 class TCTrackLite(TrackingModel):
-    """The compact tracker; one class for training (:meth:`forward`) and tracking (:meth:`start`, :meth:`step`)."""
+    """The compact tracker; see :class:`TrackingModel` for its use."""
 
     def __init__(self, config: LiteConfig | None = None) -> None:
         super().__init__()
@@ -157,20 +157,44 @@ class TCTrackLite(TrackingModel):
         nn.init.zeros_(self.shape[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.shape[-1].bias)  # type: ignore[arg-type]
 
-    def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
-        """Begin a stream: template crops ``(B, 3, 128, 128)``, first search crops ``(B, 3, 256, 256)``, BGR 0–255,
-        and the targets' width and height ``(B, 2)`` in template pixels.
-        """
-        return self._run(search, *self._target(template, extent))[1]
+    def encode(self, template: Tensor, extent: Tensor) -> Tensor:
+        """Return the cells ``(B, N, dim)`` of templates ``(B, 3, 128, 128)``, those under the target marked."""
+        features = self.neck(self.trunk.run(template)[0])
+        cells = F.normalize(to_tokens(features), dim=-1)
+        offsets = cell_offsets(SearchGrid(self.config.template_size // STRIDE, STRIDE), template)
+        covered = (offsets.abs() < extent[:, None] / 2).all(-1)
+        return torch.where(covered[..., None], cells * self.inside, cells)
 
-    def step(self, search: Tensor, state: TemporalState) -> tuple[LiteOutputs, TemporalState]:
-        """Locate the targets in the next search crops ``(B, 3, 256, 256)``, BGR 0–255."""
-        return self._run(search, *state)
-
-    def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> LiteOutputs:
-        """Locate the targets in every frame of a clip ``(B, T, 3, 256, 256)`` that starts a stream."""
-        outputs, _ = self._run(clip.flatten(0, 1), *self._target(template, extent), length=clip.shape[1])
-        return LiteOutputs(*(maps.reshape(*clip.shape[:2], *maps.shape[1:]) for maps in outputs))
+    def run(
+        self,
+        frames: Tensor,
+        template: Tensor,
+        extent: Tensor,
+        caches: tuple[Tensor, ...] | None = None,
+        memory: Tensor | None = None,
+        length: int = 1,
+    ) -> tuple[LiteOutputs, TemporalState]:
+        """Map frames ``(B T, 3, 256, 256)``; maps are ``(B T, C, 16, 16)``. See :class:`TrackingModel`."""
+        features, caches = self.trunk.run(frames, caches, length)
+        x = self.neck(features)
+        correlation = repeat(template, length) @ F.normalize(x, dim=1).flatten(2)
+        merged = self.merge(torch.cat((x, correlation.reshape(x.shape[0], -1, *x.shape[2:])), 1))
+        refined = []
+        for similarity in unstack(merged, length):
+            if self.attrans is not None:
+                similarity, memory = self.attrans(similarity, memory)
+            refined.append(similarity)
+        if memory is None:
+            memory = frames.new_zeros(template.shape[0], 0, self.config.dim)
+        maps = restack(refined)
+        centre = self.centre(self.centre_tower(maps))
+        # A box is an offset from its cell and a log-scale relative to the first box, whose crops have the same scale.
+        first = (extent / self.config.template_size).log().clamp(*_LOG_SCALES).to(template.dtype)
+        hint, first = (repeat(value, length)[..., None, None] for value in (self.shape(first), first))
+        offset, log_scale = self.box(self.box_tower(maps + hint)).float().chunk(2, 1)
+        half = torch.exp(log_scale.clamp(*_LOG_SCALES) + first) * (self.config.template_size / 2)
+        distances = torch.cat((half - offset * STRIDE, half + offset * STRIDE), 1)
+        return LiteOutputs(centre, distances), TemporalState(template, extent, caches, memory)
 
     def decode(self, outputs: LiteOutputs) -> tuple[Tensor, Tensor]:
         """Turn maps into candidate boxes.
@@ -182,43 +206,3 @@ class TCTrackLite(TrackingModel):
         distances = to_tokens(outputs.box)
         boxes = boxes_from_distances(self.config.grid, distances[..., :2], distances[..., 2:])
         return boxes, torch.sigmoid(outputs.centre).flatten(1)
-
-    def _target(self, template: Tensor, extent: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the template's cells ``(B, N, dim)``, those under the target marked, and the target's extent."""
-        extent = self._extent(template, extent)
-        features = self.neck(self.trunk.run(template)[0])
-        cells = F.normalize(to_tokens(features), dim=-1)
-        offsets = cell_offsets(SearchGrid(self.config.template_size // STRIDE, STRIDE), template)
-        covered = (offsets.abs() < extent[:, None] / 2).all(-1)
-        return torch.where(covered[..., None], cells * self.inside, cells), extent
-
-    def _run(
-        self,
-        frames: Tensor,
-        cells: Tensor,
-        extent: Tensor,
-        caches: tuple[Tensor, ...] | None = None,
-        memory: Tensor | None = None,
-        length: int = 1,
-    ) -> tuple[LiteOutputs, TemporalState]:
-        """Map the frames ``(B T, 3, 256, 256)`` of ``B`` streams, ``T = length`` each, that follow the state."""
-        features, caches = self.trunk.run(frames, caches, length)
-        x = self.neck(features)
-        correlation = repeat(cells, length) @ F.normalize(x, dim=1).flatten(2)
-        merged = self.merge(torch.cat((x, correlation.reshape(x.shape[0], -1, *x.shape[2:])), 1))
-        refined = []
-        for similarity in unstack(merged, length):
-            if self.attrans is not None:
-                similarity, memory = self.attrans(similarity, memory)
-            refined.append(similarity)
-        if memory is None:
-            memory = frames.new_zeros(cells.shape[0], 0, self.config.dim)
-        maps = restack(refined)
-        centre = self.centre(self.centre_tower(maps))
-        # A box is an offset from its cell and a log-scale relative to the first box, whose crops have the same scale.
-        first = (extent / self.config.template_size).log().clamp(*_LOG_SCALES).to(cells.dtype)
-        hint, first = (repeat(value, length)[..., None, None] for value in (self.shape(first), first))
-        offset, log_scale = self.box(self.box_tower(maps + hint)).float().chunk(2, 1)
-        half = torch.exp(log_scale.clamp(*_LOG_SCALES) + first) * (self.config.template_size / 2)
-        distances = torch.cat((half - offset * STRIDE, half + offset * STRIDE), 1)
-        return LiteOutputs(centre, distances), TemporalState(cells, extent, caches, memory)

@@ -109,30 +109,11 @@ class TCTrack(TrackingModel):
         self.backbone = TAdaAlexNet(config.calibration, config.trunk_channels)
         self.grader = Grader(config)
 
-    def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
-        """Begin streams: templates ``(B, 3, 127, 127)`` and first search crops ``(B, 3, 287, 287)``."""
-        return self._run(search, *self._target(template, extent))[1]
+    def encode(self, template: Tensor, extent: Tensor) -> Tensor:
+        """Return ``(B, C, 6, 6)`` for templates ``(B, 3, 127, 127)``, whatever the extent."""
+        return self.backbone.run(template)[0]
 
-    def step(self, search: Tensor, state: TemporalState) -> tuple[TCTrackOutputs, TemporalState]:
-        """Locate the targets in the next search crops ``(B, 3, 287, 287)``; maps are ``(B, C, 11, 11)``."""
-        return self._run(search, *state)
-
-    def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> TCTrackOutputs:
-        """Locate the targets in clips ``(B, T, 3, 287, 287)`` that start streams; maps are ``(B, T, C, 11, 11)``."""
-        outputs, _ = self._run(clip.flatten(0, 1), *self._target(template, extent), length=clip.shape[1])
-        return TCTrackOutputs(*(maps.reshape(*clip.shape[:2], *maps.shape[1:]) for maps in outputs))
-
-    def decode(self, outputs: TCTrackOutputs) -> tuple[Tensor, Tensor]:
-        """Turn maps into candidate boxes ``(B, 121, 4)`` and scores ``(B, 121)``; see :class:`TrackingModel`."""
-        boxes = boxes_from_location(to_tokens(outputs.loc), self.config)
-        boxes = torch.cat((boxes[..., :2], boxes[..., 2:].clamp(min=1)), -1)
-        target = outputs.cls1.softmax(1)[:, 1].flatten(1)
-        return boxes, (target + outputs.cls2.flatten(1)) / 2
-
-    def _target(self, template: Tensor, extent: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.backbone.run(template)[0], self._extent(template, extent)
-
-    def _run(
+    def run(
         self,
         frames: Tensor,
         template: Tensor,
@@ -141,9 +122,17 @@ class TCTrack(TrackingModel):
         memory: Tensor | None = None,
         length: int = 1,
     ) -> tuple[TCTrackOutputs, TemporalState]:
+        """Map frames ``(B T, 3, 287, 287)``; maps are ``(B T, C, 11, 11)``. See :class:`TrackingModel`."""
         features, caches = self.backbone.run(frames, caches, length)
         outputs, memory = self.grader.run(features, template, memory, length)
         return outputs, TemporalState(template, extent, caches, memory)
+
+    def decode(self, outputs: TCTrackOutputs) -> tuple[Tensor, Tensor]:
+        """Turn maps into candidate boxes ``(B, 121, 4)`` and scores ``(B, 121)``; see :class:`TrackingModel`."""
+        boxes = boxes_from_location(to_tokens(outputs.loc), self.config)
+        boxes = torch.cat((boxes[..., :2], boxes[..., 2:].clamp(min=1)), -1)
+        target = outputs.cls1.softmax(1)[:, 1].flatten(1)
+        return boxes, (target + outputs.cls2.flatten(1)) / 2
 
 
 def boxes_from_location(loc: Tensor, config: TCTrackConfig) -> Tensor:

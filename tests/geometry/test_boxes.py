@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shapely.geometry import box as rectangle
 
 from tctrack.errors import BoxError
-from tctrack.geometry.boxes import centre_distance, check_box, context_side, has_area, iou
+from tctrack.geometry.boxes import check_box, context_side, has_area, iou
 
 numbers = st.floats(-100, 100)
 sides = st.floats(0.1, 100)
@@ -27,10 +27,6 @@ def test_iou_equals_the_polygons(first: tuple[float, ...], second: tuple[float, 
 
 def test_boxes_without_area_overlap_nothing_and_nan_stays() -> None:
     np.testing.assert_array_equal(iou([[0, 0, 0, 0], [np.nan, 0, 1, 1]], [[0, 0, 0, 0], [0, 0, 1, 1]]), [0, np.nan])
-
-
-def test_centre_distance() -> None:
-    assert centre_distance((0, 0, 2, 2), (3, 4, 2, 2)) == 5
 
 
 @pytest.mark.parametrize("box", [(0, 0, 5, 5), (-4, -4, 5, 5), (99, 79, 50, 50)])

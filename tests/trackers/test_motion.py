@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,6 +25,10 @@ class SpotConfig:
     search_size: int = 128
 
 
+class Seen(NamedTuple):
+    crop: Tensor
+
+
 class SpotNetwork(TrackingModel):
     """Finds the white square in the search crop; its score is low where there is none."""
 
@@ -33,17 +37,16 @@ class SpotNetwork(TrackingModel):
         self.config: SpotConfig = SpotConfig(tracking)
         self.device = nn.Parameter(torch.zeros(()))
 
-    def start(self, template: Tensor, search: Tensor, extent: Tensor | None = None) -> TemporalState:
-        return TemporalState(template, self._extent(template, extent), (), search)
+    def encode(self, template: Tensor, extent: Tensor) -> Tensor:
+        return template
 
-    def step(self, search: Tensor, state: TemporalState) -> tuple[Any, TemporalState]:
-        return search, state
+    def run(
+        self, frames: Tensor, template: Tensor, extent: Tensor, *_: object, length: int = 1
+    ) -> tuple[Any, TemporalState]:
+        return Seen(frames), TemporalState(template, extent, (), frames)
 
-    def forward(self, template: Tensor, clip: Tensor, extent: Tensor | None = None) -> Any:
-        return clip
-
-    def decode(self, outputs: Any) -> tuple[Tensor, Tensor]:
-        y, x = torch.nonzero(outputs[0].amin(0) > 240, as_tuple=True)
+    def decode(self, outputs: Seen) -> tuple[Tensor, Tensor]:
+        y, x = torch.nonzero(outputs.crop[0].amin(0) > 240, as_tuple=True)
         if len(x) < 4:
             return torch.tensor([[[20.0, 20.0, 32.0, 32.0]]]), torch.tensor([[0.05]])
         centre = [float(x.float().mean()) - 63.5, float(y.float().mean()) - 63.5]
