@@ -97,7 +97,7 @@ class Evaluation:
     def comparisons(self) -> list[tuple[str, str, float, float]]:
         """Return for each pair of trackers the difference of success AUC and its p-value.
 
-        There is none for fewer than :data:`ENOUGH` sequences, of which no test can tell anything.
+        There is none for fewer than :data:`ENOUGH` sequences, which are too few for a test.
         """
         if len(self.sequences) < ENOUGH:
             return []

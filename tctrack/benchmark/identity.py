@@ -80,7 +80,7 @@ def generate_scenes(per_kind: int, seed: int = 0) -> list[SceneSequence]:
 
 
 def generate_exits(count: int, away: int, seed: int = 0) -> list[SceneSequence]:
-    """Generate so many scenes, at most 1,000, whose targets leave the picture for about ``away`` frames.
+    """Generate ``count`` scenes, at most 1,000, whose targets leave the picture for about ``away`` frames.
 
     Their boxes are NaN where less than a fifth of the target is in the picture.
     """

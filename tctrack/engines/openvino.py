@@ -62,4 +62,4 @@ class OpenVinoEngine(Graphs):
     @staticmethod
     def _run(request: Any, inputs: Sequence[Any]) -> Sequence[Any]:
         outputs = request.infer(dict(enumerate(np.ascontiguousarray(value) for value in inputs)))
-        return [np.array(value) for value in outputs.values()]  # the request's own arrays are written anew each time
+        return [np.array(value) for value in outputs.values()]  # the request reuses its own arrays
