@@ -24,7 +24,7 @@ from tctrack.engines import Engine
 from tctrack.errors import SourceError
 from tctrack.settings import TrackerSettings
 from tctrack.types import FloatArray, Frame, OnlineTracker, TrackResult
-from tctrack.video import Overlay, Source, VideoSink
+from tctrack.video import Overlay, Record, Source, VideoSink
 from trackers.siamese import SiameseTracker
 
 #: What an update is made of; ``other`` is what else it takes, and all that is known of a tracker without stages.
@@ -161,7 +161,7 @@ def race(
         turns.append(turns.pop(0))
         result = updates[contenders[0].name][0]
         updated = time.perf_counter()
-        picture = overlay.draw(frame, result)
+        picture = overlay.draw(frame, [Record.of(result, frame)])
         drawn = time.perf_counter()
         sink.write(picture)
         written = time.perf_counter()

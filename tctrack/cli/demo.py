@@ -12,7 +12,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,10 +49,9 @@ def run(args: argparse.Namespace) -> int:
 
     from tctrack.benchmark.metrics import score
     from tctrack.errors import ConfigError
-    from tctrack.files import check_outputs
-    from tctrack.types import TrackResult
-    from tctrack.video import BoxSink, Overlay, VideoSink, contact_sheet, draw_box, write_picture
-    from trackers import build_tracker
+    from tctrack.files import check_outputs, write_text
+    from tctrack.video import Overlay, Session, VideoSink, contact_sheet, draw_box, write_picture
+    from trackers import tracker_factory
 
     try:
         width, height = map(int, args.size.split("x"))
@@ -65,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     scene = draw_scene(args.seed, args.frames, (width, height))
     files = ("clip.mp4", "tracked.mp4", "contact_sheet.png", "truth.txt")
     check_outputs({f"--out {args.out / name}": args.out / name for name in files}, (args.model, args.weights))
-    tracker = build_tracker(args.model, **({"weights": args.weights} if args.weights else {}))
+    session = Session(tracker_factory(args.model, **({"weights": args.weights} if args.weights else {})))
     overlay = Overlay(Path(args.model).stem)
     shown = set(np.linspace(0, args.frames - 1, PICTURES).round().astype(int).tolist())
     truth, found, pictures, seconds = [], [], [], 0.0
@@ -73,27 +71,23 @@ def run(args: argparse.Namespace) -> int:
     with (
         VideoSink(args.out / "clip.mp4", (width, height), fps) as clip,
         VideoSink(args.out / "tracked.mp4", (width, height), fps) as tracked,
-        BoxSink(args.out / "truth.txt") as boxes,
     ):
         for t in tqdm(range(args.frames), unit="frame", disable=None):
             frame, box = scene.render(t, (width, height)), scene.box(t)
-            began = time.perf_counter()
             if t == 0:
-                tracker.init(frame, box)
-                result = TrackResult(box)
-            else:
-                result = tracker.update(frame)
-                seconds += time.perf_counter() - began
+                session.add(frame, box)
+            (record,) = session.step(frame, t, t / fps)
+            seconds += record.seconds if t else 0
             truth.append(box)
-            found.append(result.box)
+            found.append(record.box)
             clip.write(frame)
-            boxes.write(TrackResult(box))
-            picture = overlay.draw(frame, result, t / seconds if t else None)
+            picture = overlay.draw(frame, [record], t / seconds if t else None)
             tracked.write(picture)
             if t in shown:
                 draw_box(picture, box, colour=(255, 255, 255))
                 pictures.append(_close_up(picture, box))
 
+    write_text(args.out / "truth.txt", "".join(",".join(f"{value:.3f}" for value in box) + "\n" for box in truth))
     write_picture(args.out / "contact_sheet.png", contact_sheet(pictures, COLUMNS))
     scores = score(np.array(truth), np.array(found))
     print(

@@ -1,14 +1,24 @@
-"""Track a target in a video file, camera, stream or image folder.
+"""Track targets in a video file, camera, stream, pipe or images.
 
-SOURCE is a video file, a camera's index, an RTSP or HTTP URL, or a folder of images in numeric order. Without --box,
-the target is drawn on the first frame with the mouse. Outputs appear whole when the run ends, also after Ctrl-C (or q
-or Esc in the window), a lost stream or a damaged file: what was tracked until then is kept, beside an older result as
-NAME.partial.SUFFIX.
+SOURCE is a video file; a camera's index or /dev/video0; a URL (http, https, rtmp, rtp, rtsp, rtsps, srt, tcp, udp); a
+named pipe, or - for standard input (Motion JPEG, raw H.264, whatever FFmpeg reads without seeking); a folder of images,
+or a pattern such as img%03d.jpg. Of cameras and streams the newest frame is tracked and the others are dropped.
+
+Without --box, the target is drawn with the mouse. In the window of --show: drag a box around a target, n another
+target, r draw again, d drop, space pause, s one frame on, . and , faster and slower, h help, q end.
+
+Every record (--jsonl, --mavlink) tells a target's box, score, confidence, state (tracked, hidden or lost) and its
+centre's offset from the picture's in -1 to 1. Pipes, udp:// and MAVLink have each frame at once; files appear whole
+when the run ends, also after Ctrl-C, a lost stream or a damaged file: what was tracked until then is kept, beside an
+older result as NAME.partial.SUFFIX. When no output is asked for, an annotated video is written into the current folder.
 
 Examples:
     tctrack track flight.mp4 --box 120,80,40,60 --out tracked.mp4
+    tctrack track flight.mp4 --box 120,80,40,60 --box 300,90,30,30 --mot tracks.txt
     tctrack track 0 --show
-    tctrack track rtsp://drone.local/live --box 600,340,50,40 --jsonl boxes.jsonl
+    tctrack track rtsp://drone.local/live --box 600,340,50,40 --jsonl udp://127.0.0.1:9000
+    tctrack track rtsp://drone.local/live --box 600,340,50,40 --mavlink udp://127.0.0.1:14550
+    cat flight.h264 | tctrack track - --box 120,80,40,60 --jsonl - | jq .offset
     tctrack track frames/ --box 120,80,40,60 --boxes boxes.txt --start 100 --frames 200
     tctrack track flight.mp4 --model nano --weights nanotrackv2/ --show
 """
@@ -16,19 +26,18 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import itertools
-import time
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tctrack.errors import BoxError
-from tctrack.files import check_outputs
+from tctrack.files import check_outputs, read_text
 
 if TYPE_CHECKING:
-    from tctrack.types import Box, Frame, TrackResult
-    from trackers import Tracker
+    from tctrack.video import Record
 
 #: Share of the newest frame in the running mean of the tracking time.
 SMOOTHING = 0.1
@@ -36,19 +45,36 @@ SMOOTHING = 0.1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("source", metavar="SOURCE", help="video file, camera index, URL, or folder of images")
+    parser.add_argument("source", metavar="SOURCE", help="video, camera, URL, pipe or images: see above")
     parser.add_argument(
-        "--box", metavar="X,Y,W,H", help="the target in the first frame, in pixels (--box=-4,… if x < 0)"
+        "--box",
+        action="append",
+        metavar="X,Y,W,H|FILE",
+        help="a target in the first frame, in pixels (--box=-4,… if x < 0), or a file of one a line; repeat for more",
     )
     parser.add_argument(
         "--model", default="tctrack-lite", metavar="NAME|PATH", help="tracker or checkpoint (default: %(default)s)"
     )
     parser.add_argument("--weights", metavar="FILE", help="the model's weights, if not the shipped ones")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, … (default: %(default)s)")
-    parser.add_argument("--out", metavar="PATH", help="annotated video (.mp4), or folder for annotated frames")
-    parser.add_argument("--boxes", metavar="FILE", help="text file, one x,y,w,h line a frame")
-    parser.add_argument("--jsonl", metavar="FILE", help="JSON lines: frame, box, score, ms")
-    parser.add_argument("--show", action="store_true", help="open a window; q or Esc ends the run")
+    parser.add_argument(
+        "--out", metavar="PATH", help="annotated video (.mp4, .mov, .mkv or .webm), or folder for annotated frames"
+    )
+    parser.add_argument("--boxes", metavar="FILE", help="text file, one x,y,w,h line a frame; FILE-2 for target 2, …")
+    parser.add_argument(
+        "--jsonl", metavar="FILE", help="a JSON object a target and frame: file, pipe, - or udp://HOST:PORT"
+    )
+    parser.add_argument("--mot", metavar="FILE", help="the result as MOT Challenge text")
+    parser.add_argument("--cvat", metavar="FILE", help="the result as CVAT XML for videos")
+    parser.add_argument("--coco", metavar="FILE", help="the result as COCO annotations")
+    parser.add_argument(
+        "--mavlink", metavar="ADDRESS", help="CAMERA_TRACKING_IMAGE_STATUS to udp://HOST:PORT, or /dev/ttyACM0[:BAUD]"
+    )
+    parser.add_argument("--show", action="store_true", help="open a window; h lists its keys")
+    parser.add_argument("--no-save", action="store_true", help="write no video where no output is asked for")
+    parser.add_argument(
+        "--live", action="store_true", help="drop frames that come while busy, also from a pipe or file"
+    )
     parser.add_argument("--start", type=int, default=0, metavar="N", help="skip the first N frames")
     parser.add_argument("--frames", type=int, metavar="N", help="track through N frames at most")
 
@@ -60,107 +86,175 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.geometry.boxes import check_box, parse_box
     from tctrack.video import (
         BoxSink,
-        JsonlSink,
+        CocoSink,
+        CvatSink,
+        MavlinkSink,
+        MotSink,
+        Operator,
         Overlay,
+        Session,
         Window,
         check_display,
+        open_jsonl,
         open_picture_sink,
         open_source,
-        select_box,
     )
-    from trackers import build_tracker
+    from trackers import tracker_factory
 
-    given = None if args.box is None else parse_box(args.box)
-    outputs = {"--out": args.out, "--boxes": args.boxes, "--jsonl": args.jsonl}
-    check_outputs(outputs, (args.source, args.model, args.weights))
-    if args.show or given is None:
+    given = [parse_box(line) for text in args.box or () for line in _box_lines(text)]
+    texts = [_numbered(args.boxes, target) for target in range(1, max(len(given), 1) + 1)] if args.boxes else []
+    asked = {"--out": args.out, "--jsonl": args.jsonl, "--mot": args.mot, "--cvat": args.cvat, "--coco": args.coco}
+    files = asked | {f"--boxes of target {target}": path for target, path in enumerate(texts, 1)}
+    check_outputs(
+        {name: path for name, path in files.items() if path and path != "-" and "://" not in path},
+        (args.source, args.model, args.weights),
+    )
+    picture_path = args.out
+    if not any((*files.values(), args.mavlink, args.show, args.no_save)):
+        picture_path = _free_name(args.source)
+    if args.show or not given:
         check_display("--show" if args.show else "drawing the target's box (without --box)")
 
-    clock = _Clock()
+    wanted = {"weights": args.weights, "device": None if args.device == "auto" else args.device}
+    session = Session(tracker_factory(args.model, **{key: value for key, value in wanted.items() if value is not None}))
+    summary = _Summary()
+    sinks: list[Any] = []
     try:
         with ExitStack() as stack:
-            source = stack.enter_context(open_source(args.source, args.start, args.frames))
+            source = stack.enter_context(open_source(args.source, args.start, args.frames, args.live or None))
             size = source.info.width, source.info.height
-            box = None if given is None else check_box(given, size)
-            picture = open_picture_sink(args.out, size, source.info.fps) if args.out else None
-            if picture:
-                stack.enter_context(picture)
-            boxes = stack.enter_context(BoxSink(args.boxes)) if args.boxes else None
-            lines = stack.enter_context(JsonlSink(args.jsonl)) if args.jsonl else None
-            sinks = [sink for sink in (picture, boxes, lines) if sink]
-            wanted = {"weights": args.weights, "device": None if args.device == "auto" else args.device}
-            tracker = build_tracker(args.model, **{key: value for key, value in wanted.items() if value is not None})
-            frames = iter(source)
-            if box is None:
-                first = next(frames)
-                box = select_box(first)
-                frames = itertools.chain([first], frames)
-            window = stack.enter_context(Window("tctrack: q or Esc ends")) if args.show else None
+            boxes = [check_box(box, size) for box in given]
+
+            def opened(sink: Any) -> Any:
+                sinks.append(stack.enter_context(sink))
+                return sink
+
+            picture = opened(open_picture_sink(picture_path, size, source.info.fps)) if picture_path else None
+            tables = [opened(BoxSink(path, target)) for target, path in enumerate(texts, 1)]
+            if args.jsonl:
+                tables.append(opened(open_jsonl(args.jsonl)))
+            if args.mot:
+                tables.append(opened(MotSink(args.mot)))
+            for kind, target in ((CvatSink, args.cvat), (CocoSink, args.coco), (MavlinkSink, args.mavlink)):
+                if target:
+                    tables.append(opened(kind(target, size)))
             overlay = Overlay(Path(args.model).stem)
+            window = operator = None
+            if args.show or not boxes:
+                window = stack.enter_context(Window("tctrack"))
             bar = stack.enter_context(tqdm(total=source.info.frames, unit="frame", disable=None))
+            going_on = True
             for sink in sinks:
                 sink.whole = source.info.live  # a stream has no end but that of the run
-            for frame, result, seconds in _follow(tracker, frames, box):
-                clock.add(seconds)
-                if boxes:
-                    boxes.write(result)
-                if lines:
-                    lines.write(source.number, result, seconds)
-                if picture or window:
-                    drawn = overlay.draw(frame, result, clock.fps)
+            for frame in source:
+                while boxes:
+                    session.add(frame, boxes.pop(0))
+                if window and operator is None:
+                    operator = Operator(window, session, source, overlay)
+                records = session.step(frame, source.number, source.time)
+                if operator:
+                    going_on = operator.attend(frame, summary.fps)
+                    records = session.step(frame, source.number, source.time)
+                if summary.frames or records:  # not before the first target is drawn
+                    summary.add(records, source.number)
+                    for table in tables:
+                        table.write(records)
+                    summary.behind = max(summary.behind, source.behind)
                     if picture:
-                        picture.write(drawn)
-                    if window and not window.show(drawn):
-                        break
-                bar.set_postfix_str(f"tracker {clock.fps or 0:.0f} FPS", refresh=False)
+                        picture.write(overlay.draw(frame, records, summary.fps), source.time)
+                    if window and not args.show:
+                        window.close()
+                        operator = window = None
+                bar.set_postfix_str(f"tracker {summary.fps or 0:.0f} FPS", refresh=False)
                 bar.update()
+                if not going_on:
+                    break
             else:
                 for sink in sinks:
                     sink.whole = True
+            if not summary.frames:
+                raise BoxError("no box was drawn")
     finally:
-        if clock.frames:
-            dropped = f", {source.dropped} dropped" if source.dropped else ""
-            written = ", ".join(str(sink.published) for sink in sinks if sink.published)
-            print(f"{clock.frames} frames{dropped}{clock.summary()}; wrote {written or 'no files'}")
+        if summary.frames:
+            written = [f"{sink.published}{sink.note and f' ({sink.note})'}" for sink in sinks if sink.published]
+            text = f"{summary.text(source.dropped)}; wrote {', '.join(written) or 'no files'}"
+            print(text, file=sys.stderr if args.jsonl == "-" else sys.stdout)
     return 0
 
 
-class _Clock:
-    """Counts frames and tracking time. The first frame only starts the tracker, so it has no part in the speed."""
+class _Summary:
+    """What a run came to. The first frame of a run only starts the trackers, so it has no part in the speed."""
 
     def __init__(self) -> None:
         self.frames = 0
+        self.behind = 0
         self.fps: float | None = None
-        self._total = 0.0
+        self._seconds: list[float] = []
         self._mean = 0.0
+        self._scores: dict[int, list[float]] = {}
+        self._lost: dict[int, list[list[int]]] = {}
+        self._last = -1
 
-    def add(self, seconds: float) -> None:
-        if self.frames:
-            self._total += seconds
-            self._mean += (seconds - self._mean) * max(SMOOTHING, 1 / self.frames)
-            self.fps = 1 / self._mean
+    def add(self, records: Sequence[Record], number: int) -> None:
+        """Count a frame by its records and its number in the source."""
+        if self.frames and records:
+            seconds = records[0].seconds
+            self._seconds.append(seconds)
+            self._mean += (seconds - self._mean) * max(SMOOTHING, 1 / len(self._seconds))
+            self.fps = 1 / max(self._mean, 1e-6)
+        for record in records:
+            scores, lost = self._scores.setdefault(record.id, []), self._lost.setdefault(record.id, [])
+            if record.score is not None:
+                scores.append(record.score)
+            if record.state == "lost" and lost and lost[-1][1] == self._last:
+                lost[-1][1] = number
+            elif record.state == "lost":
+                lost.append([number, number])
+        self._last = number
         self.frames += 1
 
-    def summary(self) -> str:
-        return f", tracked at {(self.frames - 1) / self._total:.1f} FPS" if self._total else ""
+    def text(self, dropped: int) -> str:
+        """Return the line that is printed at the end."""
+        import numpy as np
+
+        parts = [f"{self.frames} frames"]
+        if dropped:
+            parts.append(f"{dropped} dropped")
+        if self.behind:
+            parts.append(f"at most {self.behind} behind")
+        if self._seconds:
+            median, slow = 1 / np.maximum(np.percentile(self._seconds, [50, 95]), 1e-6)
+            parts.append(f"tracked at {median:.1f} FPS (median; p95 {slow:.1f})")
+        for target, scores in self._scores.items():
+            words = [f"score {min(scores):.2f}–{max(scores):.2f}"] if scores else []
+            if ranges := self._lost[target]:
+                words.append("lost in frames " + ", ".join(f"{a}–{b}" if b > a else f"{a}" for a, b in ranges))
+            if words:
+                parts.append(f"target {target}: " * (len(self._scores) > 1) + ", ".join(words))
+        return ", ".join(parts)
 
 
-def _follow(tracker: Tracker, frames: Iterable[Frame], box: Box) -> Iterator[tuple[Frame, TrackResult, float]]:
-    """Yield frame, result and tracking time in seconds; the first result is the given box."""
-    from tctrack.types import TrackResult
-
-    for number, frame in enumerate(frames):
-        began = time.perf_counter()
-        if number:
-            result = tracker.update(frame)
-        else:
-            tracker.init(frame, box)
-            result = TrackResult(box)
-        yield frame, result, time.perf_counter() - began
+def _box_lines(text: str) -> list[str]:
+    """Return the boxes that an argument names: itself, or the lines of the file that it is."""
+    if not Path(text).is_file():
+        return [text]
+    lines = read_text(Path(text)).split()
+    if not lines:
+        raise BoxError(f"--box {text}: the file holds no boxes; write one x,y,w,h a line")
+    return lines
 
 
-def _parse_box(text: str) -> list[float]:
-    try:
-        return [float(value) for value in text.split(",")]
-    except ValueError:
-        raise BoxError(f"--box '{text}' must be four numbers x,y,w,h in pixels, such as 120,80,40,60") from None
+def _numbered(path: str, target: int) -> str:
+    """Return the path of a target's own file."""
+    return path if target == 1 else str(Path(path).with_name(f"{Path(path).stem}-{target}{Path(path).suffix}"))
+
+
+def _free_name(source: str) -> str:
+    """Return the name of an annotated video of a source in the current folder that is not taken."""
+    if "://" in source:
+        parts = urlsplit(source)
+        source = Path(parts.path).name or parts.hostname or "stream"
+    stem = {"-": "stdin"}.get(source, f"camera-{source}" if source.isdecimal() else Path(source).resolve().stem)
+    stem = f"{stem.replace('%', '')}.tracked"
+    names = (f"{stem}{number}.mp4" for number in ("", *(f"-{count}" for count in range(2, 10_000))))
+    return next(name for name in names if not Path(name).exists())

@@ -190,7 +190,8 @@ class Recording(Footage):
         self._source.close()
 
     def _shot(self, source: Source, frame: Frame) -> Shot:
-        return Shot(source.number, source.number / (self.info.fps or 30), frame)
+        time = source.number / (self.info.fps or 30) if source.time is None else source.time
+        return Shot(source.number, time, frame)
 
 
 class Live(Footage):

@@ -284,21 +284,20 @@ class Player:
 
 
 class _PushedCamera:
-    """What :class:`tctrack.video.sources.LiveSource` needs of a capture, of pictures that a browser sends."""
+    """What :class:`tctrack.video.sources.LiveSource` reads, of pictures that a browser sends."""
+
+    rate: float | None = None
 
     def __init__(self, pictures: queue.Queue[bytes]) -> None:
         self._pictures = pictures
 
-    def read(self) -> tuple[bool, Any]:
+    def read(self) -> Frame | None:
         try:
-            return True, decode(self._pictures.get(timeout=PATIENCE))
+            return decode(self._pictures.get(timeout=PATIENCE))
         except (queue.Empty, SourceError):
-            return False, None
+            return None
 
-    def get(self, _: int) -> float:
-        return 0.0
-
-    def release(self) -> None:
+    def close(self) -> None:
         pass
 
 

@@ -8,30 +8,26 @@ from tctrack.errors import require
 require("cv2", "headless", "'.[gui]' for windows")
 
 from tctrack.video.images import decode_image, read_image
-from tctrack.video.overlay import Overlay, contact_sheet, draw_box
+from tctrack.video.overlay import Overlay, contact_sheet, draw_box, target_colour
 from tctrack.video.session import Record, Session
-from tctrack.video.sinks import BoxSink, FrameSink, JsonlSink, VideoSink, open_picture_sink, write_picture
+from tctrack.video.sinks import FrameSink, VideoSink, open_picture_sink, write_picture
 from tctrack.video.sources import Source, VideoInfo, open_source
-from tctrack.video.window import Window, check_display, select_box
+from tctrack.video.tables import (
+    BoxSink,
+    CocoSink,
+    CvatSink,
+    JsonlSink,
+    MavlinkSink,
+    MotSink,
+    PipeSink,
+    UdpSink,
+    open_jsonl,
+)
+from tctrack.video.window import Operator, Window, check_display
 
 __all__ = [
-    "BoxSink",
-    "FrameSink",
-    "JsonlSink",
-    "Overlay",
-    "Record",
-    "Session",
-    "Source",
-    "VideoInfo",
-    "VideoSink",
-    "Window",
-    "check_display",
-    "contact_sheet",
-    "decode_image",
-    "draw_box",
-    "open_picture_sink",
-    "open_source",
-    "read_image",
-    "select_box",
-    "write_picture",
-]
+    "BoxSink", "CocoSink", "CvatSink", "FrameSink", "JsonlSink", "MavlinkSink", "MotSink", "Operator", "Overlay",
+    "PipeSink", "Record", "Session", "Source", "UdpSink", "VideoInfo", "VideoSink", "Window", "check_display",
+    "contact_sheet", "decode_image", "draw_box", "open_jsonl", "open_picture_sink", "open_source", "read_image",
+    "target_colour", "write_picture",
+]  # fmt: skip

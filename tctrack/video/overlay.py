@@ -1,4 +1,4 @@
-"""Draw results on frames: box, score, speed, and a fading trace of the target's path."""
+"""Draw records on frames: boxes, scores, speed, and a fading trace of each target's path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tctrack.types import Box, FloatArray, Frame, TrackResult
+from tctrack.types import Box, FloatArray, Frame
+from tctrack.video.session import Record
 
 Colour = tuple[int, int, int]
 
@@ -19,6 +20,11 @@ GREEN: Colour = (96, 230, 60)
 DARK: Colour = (24, 20, 16)
 WHITE: Colour = (255, 255, 255)
 RED: Colour = (60, 60, 240)
+#: Of targets, in turn: green, amber, sky, violet, aqua, pink.
+COLOURS: tuple[Colour, ...] = (
+    *(GREEN, (40, 180, 255), (255, 190, 70), (240, 120, 190)),
+    *((210, 220, 60), (190, 150, 255)),
+)
 
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 #: Lines are drawn at a sixteenth of a pixel.
@@ -26,46 +32,60 @@ _SHIFT = 4
 
 
 class Overlay:
-    """Annotates the frames of one video; remembers the target's path.
+    """Annotates the frames of one video; remembers the targets' paths.
 
     Args:
         title: name of the tracker, shown in the corner.
-        colour: BGR.
         trace: number of past positions to draw.
     """
 
-    def __init__(self, title: str = "", colour: Colour = GREEN, trace: int = 60) -> None:
-        self._title, self._colour = title, colour
-        self._path: deque[tuple[float, float]] = deque(maxlen=trace)
+    def __init__(self, title: str = "", trace: int = 60) -> None:
+        self._title, self._trace = title, trace
+        self._paths: dict[int, deque[tuple[float, float]]] = {}
 
-    def draw(self, frame: Frame, result: TrackResult, fps: float | None = None) -> Frame:
-        """Return an annotated copy of a frame ``(H, W, 3)``, uint8, BGR."""
+    def draw(self, frame: Frame, records: Sequence[Record], fps: float | None = None) -> Frame:
+        """Return an annotated copy of a frame ``(H, W, 3)``, uint8, BGR.
+
+        A target that is not ``tracked`` is a dashed red box with its state. Ids are shown once there are several.
+        """
         picture: Frame = frame.copy()
-        box = result.box
-        self._path.append((box.x + box.w / 2, box.y + box.h / 2))
-        _draw_trace(picture, np.array(self._path), self._colour)
-        if result.state == "tracked":
-            draw_box(picture, box, "" if result.score is None else f"{result.score:.2f}", self._colour)
-        else:
-            draw_box(picture, box, result.state, RED, dashed=True)
+        for record in records:
+            x, y, w, h = record.box
+            path = self._paths.setdefault(record.id, deque(maxlen=self._trace))
+            if (centre := (x + w / 2, y + h / 2)) not in list(path)[-1:]:  # a frame may be drawn again
+                path.append(centre)
+            _draw_trace(picture, np.array(path), target_colour(record.id))
+        for record in records:
+            number = f"{record.id}  " if len(self._paths) > 1 else ""
+            if record.state == "tracked":
+                sure = "" if record.score is None else f"{record.score:.2f}"
+                sure = sure if record.confidence is None else f"{record.confidence:.0%}"
+                draw_box(picture, record.box, (number + sure).strip(), target_colour(record.id))
+            else:
+                draw_box(picture, record.box, number + record.state, RED, dashed=True)
         words = [self._title, "" if fps is None else f"{fps:.0f} FPS"]
         if any(words):
             unit = _unit(picture)
-            _draw_plate(picture, "   ".join(filter(None, words)), (unit * 8, unit * 8))
+            draw_plate(picture, "   ".join(filter(None, words)), (unit * 8, unit * 8))
         return picture
+
+
+def target_colour(target: int) -> Colour:
+    """Return the BGR colour of a target by its id, from 1; none is red, which means lost."""
+    return COLOURS[(target - 1) % len(COLOURS)]
 
 
 def draw_box(picture: Frame, box: Box, label: str = "", colour: Colour = GREEN, dashed: bool = False) -> None:
     """Draw a box, and a label on a plate above it, into ``picture`` in place."""
     unit = _unit(picture)
     x, y, w, h = box
-    dash = 10 * unit if dashed else max(w, h)
+    dash = 10 * unit if dashed else 2 * max(w, h, 1)
     corners = np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)])
     lines = [line for start, end in itertools.pairwise(corners) for line in _dashes(start, end, dash)]
     for paint, width in ((DARK, 4 * unit), (colour, 2 * unit)):
         cv2.polylines(picture, lines, False, paint, max(1, round(width)), cv2.LINE_AA, _SHIFT)
     if label:
-        _draw_plate(picture, label, (box.x, box.y - 4 * unit), colour, above=True)
+        draw_plate(picture, label, (box.x, box.y - 4 * unit), colour, above=True)
 
 
 def contact_sheet(pictures: Sequence[Frame], columns: int, width: int = 1800) -> Frame:
@@ -85,7 +105,7 @@ def _unit(picture: Frame) -> float:
     return max(float(min(picture.shape[:2])) / 720, 0.75)
 
 
-def _draw_plate(
+def draw_plate(
     picture: Frame, text: str, corner: tuple[float, float], colour: Colour = WHITE, above: bool = False
 ) -> None:
     """Write text on a translucent plate whose top (or bottom) left is ``corner``, moved to lie inside the picture."""

@@ -49,6 +49,24 @@ class Record(NamedTuple):
     seconds: float
     """What tracking the frame's targets took, all together."""
 
+    @classmethod
+    def of(
+        cls,
+        result: TrackResult,
+        frame: Frame,
+        index: int = 0,
+        source_time: float | None = None,
+        target: int = 1,
+        seconds: float = 0.0,
+        wall: datetime.datetime | None = None,
+    ) -> Record:
+        """Return the record of a tracker's result on a frame ``(H, W, 3)``; ``wall`` is now if not given."""
+        wall = wall or datetime.datetime.now(datetime.timezone.utc)
+        offset = _offset(result.box, frame.shape[1::-1])
+        return cls(
+            index, source_time, wall, target, result.box, result.score, result.confidence, result.state, offset, seconds
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return what goes into JSON: ``wall`` in ISO 8601, and ``seconds`` as ``ms``."""
         return {
@@ -151,18 +169,7 @@ class Session:
             target.frame, target.result, target.state, target.seconds = frame, result, state, seconds
         wall = datetime.datetime.now(datetime.timezone.utc)
         return [
-            Record(
-                frame=index,
-                time=source_time,
-                wall=wall,
-                id=key,
-                box=target.result.box,
-                score=target.result.score,
-                confidence=target.result.confidence,
-                state=target.result.state,
-                offset=_offset(target.result.box, frame.shape[1::-1]),
-                seconds=target.seconds,
-            )
+            Record.of(target.result, frame, index, source_time, key, target.seconds, wall)
             for key, target in sorted(self._targets.items())
         ]
 

@@ -1,4 +1,4 @@
-"""Where results go: videos, picture folders, box files and JSON lines.
+"""Where pictures go: videos and folders.
 
 Every sink writes beside its target under a hidden name and takes the target's name when it closes, so that nobody
 reads half a file, and what was written before an error or Ctrl-C is kept. Opening a sink proves that its target can be
@@ -7,34 +7,46 @@ written.
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
+import av
 import cv2
 
 from tctrack.errors import OutputError
 from tctrack.files import IMAGE_SUFFIXES, Draft, naming, write_bytes
-from tctrack.types import Frame, TrackResult
+from tctrack.types import Frame
 
-#: Tried in this order: H.264 plays everywhere, but few OpenCV wheels can write it.
-CODECS = ("avc1", "mp4v")
+#: Encoder and its options of a video by its name's ending: fast, and good to look at.
+ENCODERS = {
+    ".mp4": ("libx264", {"preset": "veryfast", "crf": "21"}),
+    ".mov": ("libx264", {"preset": "veryfast", "crf": "21"}),
+    ".mkv": ("libx264", {"preset": "veryfast", "crf": "21"}),
+    ".webm": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "34", "b": "0"}),
+}
 #: Frames per second of a video whose source has no rate.
 DEFAULT_FPS = 30.0
-#: OpenCV writes no faster video.
+#: The most that a video may have.
 MAX_FPS = 1000.0
+#: Ticks per second of a video's time stamps.
+CLOCK = 90_000
 
-SinkType = TypeVar("SinkType", bound="_Sink")
+SinkType = TypeVar("SinkType", bound="FileSink")
 
 
-class _Sink:
+class FileSink:
     """A context manager that gives its target what was written, or leaves it alone if nothing was.
 
     ``count`` is what was written so far; ``published`` is where it is once that is done. ``whole`` says whether it is
     all that was asked for, which is so unless an error or Ctrl-C ends the run, or as it is set; of what is not whole,
-    an older file stays, and the new one is kept beside it.
+    an older file stays, and the new one is kept beside it. ``note`` is what the user should know of it.
     """
+
+    note = ""
 
     def __init__(self, path: str | os.PathLike[str], folder: bool = False) -> None:
         self._draft = Draft(path, folder)
@@ -58,101 +70,103 @@ class _Sink:
         self._draft.discard()
 
 
-class _LineSink(_Sink):
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(path)
-        with naming(path):
-            self._file = self._draft.part.open("w", buffering=1, encoding="utf-8")
+class VideoSink(FileSink):
+    """A video that browsers play: H.264 in .mp4, .mov or .mkv, or VP9 in .webm.
 
-    def _write_line(self, line: str) -> None:
-        with naming(self.path):
-            self._file.write(line + "\n")
-        self.count += 1
-
-    def close(self) -> None:
-        """Publish the file; does nothing the second time."""
-        try:
-            with naming(self.path):
-                self._file.close()
-        except OutputError:  # a full disk keeps the last line, but not the others
-            self.whole = False
-            raise
-        finally:
-            super().close()
-
-
-class BoxSink(_LineSink):
-    """One ``x,y,w,h`` line a frame, in pixels, three decimals."""
-
-    def write(self, result: TrackResult) -> None:
-        """Append the box of a frame."""
-        self._write_line(",".join(f"{value:.3f}" for value in result.box))
-
-
-class JsonlSink(_LineSink):
-    """One JSON object a frame: ``frame``, ``box``, ``score`` (or null) and ``ms``, what the tracker took."""
-
-    def write(self, index: int, result: TrackResult, seconds: float) -> None:
-        """Append a frame's number in the source, result and tracking time."""
-        box = [round(value, 3) for value in result.box]
-        score = None if result.score is None else round(result.score, 4)
-        self._write_line(json.dumps({"frame": index, "box": box, "score": score, "ms": round(seconds * 1e3, 2)}))
-
-
-class VideoSink(_Sink):
-    """An .mp4 video. H.264 and MPEG-4 want even sides: an odd last column or row is cut off.
+    These want even sides: an odd last column or row is doubled.
 
     Args:
-        path: the .mp4 file.
+        path: the file.
         size: width and height of the frames.
-        fps: frames per second; None for 30.
+        fps: frames per second, where frames come without a time; None for 30.
 
     Raises:
-        OutputError: the path cannot be written, or OpenCV has no encoder.
+        OutputError: the path cannot be written, or names another format.
     """
 
     def __init__(self, path: str | os.PathLike[str], size: tuple[int, int], fps: float | None = None) -> None:
-        if Path(path).suffix.lower() != ".mp4":
-            raise OutputError(f"{path}: a video's name must end in .mp4")
+        suffix = Path(path).suffix.lower()
+        if suffix not in ENCODERS:
+            raise OutputError(f"{path}: a video's name must end in {', '.join(ENCODERS)}")
         fps = DEFAULT_FPS if fps is None else fps
         if not 0 < fps <= MAX_FPS:
             raise OutputError(f"{path}: a video cannot have {fps:g} frames a second")
         super().__init__(path)
-        self._frame_size, self._size = size, (size[0] // 2 * 2, size[1] // 2 * 2)
-        for codec in CODECS:
-            self._writer = cv2.VideoWriter(str(self._draft.part), cv2.VideoWriter.fourcc(*codec), fps, self._size)
-            if self._writer.isOpened():
-                return
-        self.close()
-        raise OutputError(f"{self.path}: OpenCV cannot write {size[0]}x{size[1]} video (tried {', '.join(CODECS)})")
+        self._size, self._odd = size, (size[0] % 2, size[1] % 2)
+        even = size[0] + self._odd[0], size[1] + self._odd[1]
+        if even != size:
+            self.note = f"padded to {even[0]}x{even[1]}"
+        self._step = Fraction(CLOCK) / Fraction(fps).limit_denominator(1001)
+        self._first: float | None = None
+        self._stamp = Fraction(-1)
+        codec, options = ENCODERS[suffix]
+        try:
+            self._file = av.open(os.fspath(self._draft.part), "w", options={"movflags": "+faststart"})
+            self._stream = self._file.add_stream(codec, Fraction(fps).limit_denominator(1001), options)
+        except (OSError, ValueError, av.FFmpegError) as error:
+            self._draft.discard()
+            raise OutputError(f"{path}: cannot be written as video: {error}") from None
+        self._stream.width, self._stream.height = even
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, CLOCK)
 
-    def write(self, frame: Frame) -> None:
-        """Append a frame ``(H, W, 3)``, uint8, BGR.
+    def write(self, frame: Frame, time: float | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            frame: ``(H, W, 3)``, uint8, BGR.
+            time: when it is to be shown, in seconds, of which only the differences count; None, or a time before the
+                last frame's: one step of the rate after it.
 
         Raises:
-            OutputError: it has not the given size.
+            OutputError: it has not the given size, or cannot be written.
         """
-        if frame.shape[1::-1] != self._frame_size:
+        if frame.shape[1::-1] != self._size:
             raise OutputError(f"{self.path}: a frame of {frame.shape[1]}x{frame.shape[0]} does not fit in the video")
-        self._writer.write(frame[: self._size[1], : self._size[0]])
+        if any(self._odd):
+            frame = cv2.copyMakeBorder(frame, 0, self._odd[1], 0, self._odd[0], cv2.BORDER_REPLICATE)
+        stamp = self._stamp + self._step if self.count else Fraction(0)
+        if time is not None:
+            self._first = time if self._first is None else self._first
+            if (given := Fraction(round((time - self._first) * CLOCK))) > self._stamp:
+                stamp = given
+        self._stamp = stamp
+        picture = av.VideoFrame.from_ndarray(frame, format="bgr24")
+        picture.pts, picture.time_base = round(stamp), Fraction(1, CLOCK)
+        self._encode(picture)
         self.count += 1
 
     def close(self) -> None:
         """Publish the video; does nothing the second time.
 
         Raises:
-            OutputError: what was written is no video; what was at the path stays there.
+            OutputError: it could not be written whole; what was at the path stays there.
         """
-        self._writer.release()  # says nothing of what it could not write
-        broken = self.count and self._draft.part.exists() and not cv2.VideoCapture(str(self._draft.part)).isOpened()
-        if broken:
-            self.count = 0
-        super().close()
-        if broken:
-            raise OutputError(f"{self.path}: the video could not be written whole; is the disk full?")
+        if self._draft.part.exists():
+            try:
+                if self.count:
+                    self._encode(None)
+                with self._whole():
+                    self._file.close()
+            except OutputError:
+                self.count = 0
+                raise
+            finally:
+                super().close()
+
+    def _encode(self, picture: av.VideoFrame | None) -> None:
+        with self._whole():
+            self._file.mux(self._stream.encode(picture))
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, av.FFmpegError):
+            raise OutputError(f"{self.path}: the video could not be written whole; is the disk full?") from None
 
 
-class FrameSink(_Sink):
+class FrameSink(FileSink):
     """A folder of pictures 000001.jpg, 000002.jpg, …; the folder must be new or empty.
 
     Raises:
@@ -162,19 +176,21 @@ class FrameSink(_Sink):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path, folder=True)
 
-    def write(self, frame: Frame) -> None:
-        """Append a frame ``(H, W, 3)``, uint8, BGR."""
+    def write(self, frame: Frame, time: float | None = None) -> None:
+        """Append a frame ``(H, W, 3)``, uint8, BGR; pictures have no time."""
         self.count += 1
         with naming(self.path):
             (self._draft.part / f"{self.count:06d}.jpg").write_bytes(_encode(".jpg", frame))
 
 
 def open_picture_sink(path: str | os.PathLike[str], size: tuple[int, int], fps: float | None) -> VideoSink | FrameSink:
-    """Open an .mp4 video, or a folder of pictures where the name has no suffix.
+    """Open a video, or a folder of pictures where the name has no suffix.
 
     Raises:
-        OutputError: the path cannot be written, or names another format.
+        OutputError: the path cannot be written, or names another format, or is an address.
     """
+    if "://" in os.fspath(path):
+        raise OutputError(f"{path}: pictures go to files; only --jsonl and --mavlink go to an address")
     return VideoSink(path, size, fps) if Path(path).suffix else FrameSink(path)
 
 

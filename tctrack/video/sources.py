@@ -1,36 +1,40 @@
-"""Where frames come from: video files, cameras, network streams and image folders behind one interface."""
+"""Where frames come from: video files, cameras, network streams, pipes and image folders behind one interface."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import re
 import threading
+import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import av
 import cv2
+import numpy as np
 
 from tctrack.errors import SourceError
 from tctrack.files import IMAGE_SUFFIXES, is_utf8, natural_key
 from tctrack.types import Frame
 from tctrack.video.images import read_image
 
+#: What an address may start with.
+SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 #: Seconds for a stream to open, to deliver a frame, and to come back after it broke.
 PATIENCE = 10.0
 #: Containers without an index only estimate their length; a file is truncated when it lacks more than this share.
 LENGTH_TOLERANCE = 0.02
-_TIMEOUTS = [
-    *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(PATIENCE * 1000)),
-    *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(PATIENCE * 1000)),
-]
+#: A live source that was held gives at most so many frames of that time, evenly spaced.
+BACKLOG = 16
 
-# What goes wrong is reported as SourceError; OpenCV's and FFmpeg's own lines on stderr say it again, less clearly.
-# FFmpeg's level is read when OpenCV first uses it.
+# What goes wrong is reported as SourceError; OpenCV's own lines on stderr say it again, less clearly.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 class VideoInfo(NamedTuple):
@@ -53,8 +57,15 @@ class Source(ABC):
     info: VideoInfo
     #: Number in the source, from 0, of the frame that was given last; a live source counts those that it dropped, too.
     number = -1
+    #: The frame's time in seconds: by the file's time stamps, or since a live source was opened; None if unknown.
+    time: float | None = None
     #: Frames of a live source that came and went while the reader was busy.
     dropped = 0
+
+    @property
+    def behind(self) -> int:
+        """Frames of a live source that have come since the one that was given last."""
+        return 0
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
@@ -63,6 +74,12 @@ class Source(ABC):
         Raises:
             SourceError: a frame is missing, damaged, or of another size.
         """
+
+    def hold(self) -> None:  # noqa: B027 (what waits for its reader is held as it is)
+        """Let a live source keep what comes from now on, thinned to ``BACKLOG`` frames, instead of the newest alone."""
+
+    def resume(self) -> None:  # noqa: B027
+        """Let a held source give what it kept, to catch up with, and then the newest frames again."""
 
     def close(self) -> None:  # noqa: B027 (a folder has nothing to release)
         """Release the device or file."""
@@ -74,15 +91,20 @@ class Source(ABC):
         self.close()
 
 
-def open_source(spec: str | os.PathLike[str], start: int = 0, frames: int | None = None) -> Source:
-    """Open a video file, camera index (``"0"``), RTSP/HTTP URL, or folder of images in numeric order.
+def open_source(
+    spec: str | os.PathLike[str], start: int = 0, frames: int | None = None, live: bool | None = None
+) -> Source:
+    """Open a video file, camera, network stream, pipe, or images in numeric order.
 
-    Live sources (cameras, and URLs without a length) are read by a thread that keeps only the newest frame.
+    Live sources are read by a thread that keeps only the newest frame.
 
     Args:
-        spec: path, camera index or URL. A folder whose name is a number needs ``./``.
+        spec: a path to a video, a folder of images or a named pipe; ``-`` for standard input; images by a pattern such
+            as ``img%03d.jpg``; a camera's index or ``/dev/video0``; or a URL of ``SCHEMES``. A folder whose name is a
+            number needs ``./``.
         start: frames to skip.
         frames: most frames to give; None for all.
+        live: whether frames are dropped when the reader is busy; None: cameras, and URLs without a length.
 
     Raises:
         SourceError: nothing is there, it has no frame that decodes, or ``start`` is beyond its end.
@@ -94,38 +116,50 @@ def open_source(spec: str | os.PathLike[str], start: int = 0, frames: int | None
     text = os.fspath(spec)
     if not is_utf8(text):
         raise SourceError(f"{text!a}: the name is not UTF-8; rename it")
-    if text.isdecimal():
-        connect = partial(cv2.VideoCapture, int(text))
-        return LiveSource(f"camera {text}", connect(), connect, start, frames)
-    if "://" in text:
-        connect = partial(cv2.VideoCapture, text, cv2.CAP_FFMPEG, _TIMEOUTS)
-        capture = connect()
-        if _length(capture) is None:
-            return LiveSource(text, capture, connect, start, frames)
-        return FileSource(text, capture, start, frames)
+    if camera := re.fullmatch(r"(?:/dev/video)?(\d+)", text):
+        open_camera = partial(_Camera, int(camera[1]))
+        return LiveSource(f"camera {camera[1]}", open_camera(), open_camera, start, frames)
     path = Path(text)
-    if path.is_dir():
-        return FolderSource(path, start, frames)
-    if not path.is_file():
+    if "://" in text:
+        scheme = text.partition("://")[0].lower()
+        if scheme not in SCHEMES:
+            raise SourceError(f"{text}: unknown kind of address '{scheme}://'; choose one of {', '.join(SCHEMES)}")
+        connect = partial(_Decoder, text, text)
+    elif text == "-":
+        connect = partial(_Decoder, "standard input", "pipe:0")
+    elif path.is_dir():
+        return FolderSource(path, sorted(_images(path), key=lambda file: natural_key(file.name)), start, frames)
+    elif re.search(r"%0?\d*d", path.name) and not path.exists():
+        return FolderSource(path, _matches(path), start, frames)
+    elif path.is_file() or path.is_fifo():
+        # FFmpeg takes what stands before a colon for a protocol, but not in an absolute path.
+        connect = partial(_Decoder, text, str(path.absolute()))
+    else:
         raise SourceError(f"{text}: there is no such video file or image folder")
-    # FFmpeg takes what stands before a colon for a protocol, but not in an absolute path.
-    return FileSource(text, cv2.VideoCapture(str(path.absolute())), start, frames)
+    decoder = connect()
+    remote = "://" in text
+    if live or (live is None and remote and decoder.length is None):
+        return LiveSource(text, decoder, connect if remote else None, start, frames)
+    return FileSource(decoder, start, frames)
 
 
 class FolderSource(Source):
-    """The images of a folder, ordered by the numbers in their names."""
+    """Images, one a frame.
 
-    def __init__(self, folder: Path, start: int, frames: int | None) -> None:
-        files = sorted(
-            (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES),
-            key=lambda path: natural_key(path.name),
-        )
+    Args:
+        name: of the folder or pattern.
+        files: the images, in order.
+        start: frames to skip.
+        frames: most frames to give; None for all.
+    """
+
+    def __init__(self, name: Path, files: list[Path], start: int, frames: int | None) -> None:
         if not files:
-            raise SourceError(f"{folder}: the folder holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise SourceError(f"{name}: the folder holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         self.number = start - 1
         self._files = files[start : None if frames is None else start + frames]
         if not self._files:
-            raise SourceError(f"{folder}: cannot start at frame {start} of {len(files)}")
+            raise SourceError(f"{name}: cannot start at frame {start} of {len(files)}")
         height, width = _read(self._files[0]).shape[:2]
         self.info = VideoInfo(width, height, None, len(self._files), live=False)
 
@@ -142,42 +176,55 @@ class FolderSource(Source):
 class FileSource(Source):
     """A video of some length, read at the reader's pace. What decodes before a defect is given before the error."""
 
-    def __init__(self, name: str, capture: Any, start: int, frames: int | None) -> None:
-        self._name, self._capture, self._limit = name, capture, frames
-        self._declared = _length(capture)
-        skipped = 0
-        while skipped < start and capture.grab():
-            skipped += 1
+    def __init__(self, decoder: _Decoder, start: int, frames: int | None) -> None:
+        self._decoder, self._limit = decoder, frames
+        skipped = sum(1 for _ in itertools.islice(decoder, start))
         self.number = skipped - 1
-        found, frame = capture.read()
-        if not found:
-            capture.release()
+        first = decoder.read()
+        if first is None:
+            decoder.close()
             if skipped:
-                raise SourceError(f"{name}: cannot start at frame {start} of {skipped}")
-            raise SourceError(f"{name}: no frame can be decoded; the file is damaged or no video")
-        self._first: Frame = frame
-        total = None if self._declared is None else max(self._declared - start, 1)
+                raise SourceError(f"{decoder.name}: cannot start at frame {start} of {skipped}")
+            raise SourceError(f"{decoder.name}: no frame can be decoded; the file is damaged or no video")
+        self._first = first
+        total = None if decoder.length is None else max(decoder.length - start, 1)
         if total is not None and frames is not None:
             total = min(total, frames)
-        self.info = VideoInfo(frame.shape[1], frame.shape[0], _rate(capture), total, live=False)
+        self.info = VideoInfo(first.shape[1], first.shape[0], decoder.rate, total, live=False)
 
     def __iter__(self) -> Iterator[Frame]:
-        frame: Frame = self._first
+        frame: Frame | None = self._first
         for given in itertools.count(1):
+            assert frame is not None
             self.number += 1
+            rate = self.info.fps
+            self.time = self._decoder.time if self._decoder.time is not None or not rate else self.number / rate
             yield frame
             if given == self._limit:
                 return
-            found, frame = self._capture.read()
-            if not found:
+            if (frame := self._decoder.read()) is None:
                 break
-        end, declared = self.number + 1, self._declared
+        end, declared = self.number + 1, self._decoder.length
         if declared is not None and declared - end > max(1, LENGTH_TOLERANCE * declared):
-            raise SourceError(f"{self._name}: the file is cut or damaged; it ends after {end} of {declared} frames")
+            raise SourceError(
+                f"{self._decoder.name}: the file is cut or damaged; it ends after {end} of {declared} frames"
+            )
 
     def close(self) -> None:
         """Release the device or file."""
-        self._capture.release()
+        self._decoder.close()
+
+
+class Reader(Protocol):
+    """What a live source reads: ``rate`` in frames per second, if known; ``read`` gives None when it broke."""
+
+    rate: float | None
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame."""
+
+    def close(self) -> None:
+        """Release the device."""
 
 
 class LiveSource(Source):
@@ -185,8 +232,8 @@ class LiveSource(Source):
 
     Args:
         name: for messages.
-        capture: an open ``cv2.VideoCapture``, or what has its ``read``, ``get`` and ``release``.
-        connect: opens another after the stream broke.
+        reader: what gives the frames.
+        connect: opens it again after it broke, or raises SourceError; None for what then ends.
         start: frames to skip.
         frames: most frames to give; None for no end.
         patience: seconds to wait for a frame, reconnecting included.
@@ -195,8 +242,8 @@ class LiveSource(Source):
     def __init__(
         self,
         name: str,
-        capture: Any,
-        connect: Callable[[], Any],
+        reader: Reader,
+        connect: Callable[[], Reader] | None,
         start: int = 0,
         frames: int | None = None,
         patience: float = PATIENCE,
@@ -205,48 +252,189 @@ class LiveSource(Source):
         self._start, self._limit = start, frames
         self._arrived = threading.Condition()
         self._stop = threading.Event()
-        found, frame = capture.read()
-        if not found:
-            capture.release()
+        frame = reader.read()
+        if frame is None:
+            reader.close()
             raise SourceError(f"{name}: cannot be opened; is it connected, switched on and not in use?")
-        self.info = VideoInfo(frame.shape[1], frame.shape[0], _rate(capture), None, live=True)
-        self._newest: tuple[int, Frame] | None = (0, frame)
-        self._thread = threading.Thread(target=self._pump, args=(capture,), daemon=True)
+        self.info = VideoInfo(frame.shape[1], frame.shape[0], reader.rate, None, live=True)
+        self._began = time.monotonic()
+        self._count = 0
+        self._newest: tuple[int, float, Frame] | None = None
+        self._kept: deque[tuple[int, float, Frame]] = deque()
+        self._stride: int | None = None
+        self._ended = False
+        self._receive(frame)
+        self._thread = threading.Thread(target=self._pump, args=(reader,), daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[Frame]:
         stop = None if self._limit is None else self._start + self._limit
-        return itertools.islice((self._take() for _ in itertools.count()), self._start, stop)
+        return itertools.islice(self._take(), self._start, stop)
+
+    @property
+    def behind(self) -> int:
+        """See :class:`Source`."""
+        return self._count - 1 - self.number
+
+    def hold(self) -> None:
+        """See :class:`Source`."""
+        with self._arrived:
+            self._stride = 1
+
+    def resume(self) -> None:
+        """See :class:`Source`."""
+        with self._arrived:
+            self._stride = None
 
     def close(self) -> None:
         """Release the device or file."""
         self._stop.set()
         self._thread.join(timeout=1)
 
-    def _take(self) -> Frame:
-        with self._arrived:
-            self._arrived.wait_for(lambda: self._newest is not None, self._patience)
-            newest, self._newest = self._newest, None
-        if newest is None:
-            raise SourceError(f"{self._name}: no frame came for {self._patience:g} s")
-        self.number, frame = newest
-        return frame
+    def _take(self) -> Iterator[Frame]:
+        while True:
+            with self._arrived:
+                self._arrived.wait_for(lambda: self._kept or self._newest or self._ended, self._patience)
+                if self._kept:
+                    taken = self._kept.popleft()
+                elif self._newest:
+                    taken, self._newest = self._newest, None
+                elif self._ended:
+                    return
+                else:
+                    raise SourceError(f"{self._name}: no frame came for {self._patience:g} s")
+            self.number, self.time, frame = taken
+            yield frame
 
-    def _pump(self, capture: Any) -> None:
-        size, arrived = (self.info.height, self.info.width), 1
+    def _receive(self, frame: Frame) -> None:
+        with self._arrived:
+            item = self._count, time.monotonic() - self._began, frame
+            self._count += 1
+            if self._stride is None:
+                self.dropped += self._newest is not None
+                self._newest = item
+            elif item[0] % self._stride:
+                self.dropped += 1
+            else:
+                self._kept.append(item)
+                if len(self._kept) > BACKLOG:
+                    self._stride *= 2
+                    before = len(self._kept)
+                    self._kept = deque(kept for kept in self._kept if kept[0] % self._stride == 0)
+                    self.dropped += before - len(self._kept)
+            self._arrived.notify()
+
+    def _pump(self, reader: Reader) -> None:
+        size = self.info.height, self.info.width
         while not self._stop.is_set():
-            found, frame = capture.read()
-            if not found:
-                capture.release()
+            frame = reader.read()
+            if frame is None:
+                if self._connect is None:
+                    break
+                reader.close()
                 self._stop.wait(0.5)
-                capture = self._connect()
+                with contextlib.suppress(SourceError):
+                    reader = self._connect()
             elif frame.shape[:2] == size:
-                with self._arrived:
-                    self.dropped += self._newest is not None
-                    self._newest = arrived, frame
-                    self._arrived.notify()
-                arrived += 1
-        capture.release()
+                self._receive(frame)
+        reader.close()
+        with self._arrived:
+            self._ended = True
+            self._arrived.notify()
+
+
+class _Decoder:
+    """The frames of a file, stream or pipe; iterating skips them without making pictures.
+
+    Raises:
+        SourceError: it cannot be opened, or is no video.
+    """
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
+        self.time: float | None = None
+        scheme = address.partition("://")[0]
+        options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
+        try:
+            self._container = av.open(address, options=options, timeout=(PATIENCE, PATIENCE))
+            stream = self._container.streams.video[0]
+        except (OSError, av.FFmpegError, IndexError, ValueError):
+            if scheme in SCHEMES:
+                raise SourceError(f"{name}: cannot be opened; is it connected, switched on and not in use?") from None
+            raise SourceError(f"{name}: no frame can be decoded; the file is damaged or no video") from None
+        if scheme not in SCHEMES:  # whole frames in parallel would delay a stream
+            stream.thread_type = "AUTO"
+        rate = stream.average_rate or stream.guessed_rate
+        self.rate = float(rate) if rate and 0 < rate <= 1000 else None
+        duration = self._container.duration
+        estimate = round(duration / av.time_base * self.rate) if duration and self.rate else 0
+        #: Number of frames, where the container tells.
+        self.length: int | None = max(stream.frames or estimate, 0) or None
+        self._frames = self._decode(stream)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._frames
+
+    def read(self) -> Frame | None:
+        """Return the next frame, or None at the end or where the stream broke."""
+        found = next(self._frames, None)
+        if found is None:
+            return None
+        self.time = found.time
+        picture: Frame = found.to_ndarray(format="bgr24")
+        turns = round(found.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+    def close(self) -> None:
+        """Release the file or connection."""
+        self._container.close()
+
+    def _decode(self, stream: Any) -> Iterator[Any]:
+        try:
+            for packet in self._container.demux(stream):
+                try:
+                    yield from packet.decode()
+                except av.error.InvalidDataError:  # a damaged frame; those after it may be whole
+                    continue
+        except (av.FFmpegError, OSError):
+            return
+
+
+class _Camera:
+    """A local camera by its index.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._capture = cv2.VideoCapture(index)
+        if not self._capture.isOpened():
+            raise SourceError(f"camera {index}: cannot be opened; is it connected, switched on and not in use?")
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.rate = rate if 0 < rate <= 1000 else None
+
+    def read(self) -> Frame | None:
+        """Return the next frame, or None where the camera broke."""
+        found, frame = self._capture.read()
+        return frame if found else None
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._capture.release()
+
+
+def _images(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Return the images that a name with ``%03d`` stands for, by their numbers."""
+    before, digits, after = re.split(r"%0?(\d*)d", pattern.name, maxsplit=1)
+    name = re.compile(rf"{re.escape(before)}(\d{{{digits or 1},}}){re.escape(after)}")
+    folder = pattern.parent
+    found = [(int(match[1]), path) for path in _images(folder) if (match := name.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
 
 
 def _read(path: Path) -> Frame:
@@ -254,13 +442,3 @@ def _read(path: Path) -> Frame:
     if image is None:
         raise SourceError(f"{path}: the image cannot be read; it is cut, damaged, or none")
     return image
-
-
-def _length(capture: Any) -> int | None:
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    return count if count > 0 else None
-
-
-def _rate(capture: Any) -> float | None:
-    fps = float(capture.get(cv2.CAP_PROP_FPS))
-    return fps if 0 < fps <= 1000 else None

@@ -7,17 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from tctrack.cli import main
+from tctrack.types import Box, Frame, TrackResult
 from tctrack.video import open_source
-from tests.clips import frame_number, square_box, square_frames, write_cut_video, write_video
+from tests.clips import square_box, square_frames, write_cut_video, write_video
 from tests.published import tiny_model
+from tests.screens import Screen, drag
 
 BOX = "20,40,24,24"
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +71,10 @@ def test_all_outputs(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert source.info == open_source(video).info
         annotated = list(source)
     assert not np.allclose(annotated[5], square_frames(6)[5], atol=60)
-    assert re.fullmatch(rf"12 frames, tracked at [\d.]+ FPS; wrote {out}, {boxes}, {lines}\n", capsys.readouterr().out)
+    assert re.fullmatch(
+        rf"12 frames, tracked at [\d.]+ FPS \(median; p95 [\d.]+\); wrote {out}, {boxes}, {lines}\n",
+        capsys.readouterr().out,
+    )
 
 
 def test_start_and_frames(video: Path, tmp_path: Path) -> None:
@@ -101,26 +107,118 @@ def test_a_checkpoint_as_the_model(video: Path, tmp_path: Path) -> None:
 
 
 def test_drawing_the_box(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = []
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI: QT5")
-    monkeypatch.setattr("tctrack.video.select_box", lambda frame: shown.append(frame) or square_box(0))
+    """Without --show, the window is there for the drawing alone."""
+    screen = Screen(monkeypatch, [None, *drag(20, 40, 44, 64)])
     assert track(video, "--model", "mil", "--boxes", tmp_path / "b.txt") == 0
-    assert [frame_number(frame) for frame in shown] == [0]
+    assert len(screen.shown) == 5
     assert len(read_boxes(tmp_path / "b.txt")) == 12
-    assert (read_boxes(tmp_path / "b.txt")[0] == square_box(0)).all()
+    assert (read_boxes(tmp_path / "b.txt")[0] == (20, 40, 24, 24)).all()
 
 
 def test_q_ends_the_run_and_keeps_the_results(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = iter([-1, -1, ord("q")])
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI: QT5")
-    for name in ("namedWindow", "resizeWindow", "imshow", "destroyWindow"):
-        monkeypatch.setattr(cv2, name, lambda *_: None)
-    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
-    monkeypatch.setattr(cv2, "waitKey", lambda _: next(keys))
+    Screen(monkeypatch, ["s", "s", "q"])
     assert track(video, "--box", BOX, "--model", "static", "--show", "--boxes", tmp_path / "b.txt") == 0
     assert len(read_boxes(tmp_path / "b.txt")) == 3
+
+
+def test_no_box_was_drawn(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal) -> None:
+    Screen(monkeypatch, "q")
+    refused("no box was drawn", video, "--model", "static", "--boxes", tmp_path / "b.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_targets(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("20,40,24,24\n100,10,20,30\n")
+    for words in (("--box", BOX, "--box", "100,10,20,30"), ("--box", tmp_path / "boxes.csv")):
+        folder = tmp_path / str(len(words))
+        outputs = ("--boxes", folder / "b.txt", "--jsonl", folder / "b.jsonl", "--mot", folder / "mot.txt")
+        outputs += ("--cvat", folder / "a.xml", "--coco", folder / "a.json")
+        assert track(video, *words, "--model", "static", *outputs) == 0
+        assert (read_boxes(folder / "b.txt") == (20, 40, 24, 24)).all()
+        assert (read_boxes(folder / "b-2.txt") == (100, 10, 20, 30)).all()
+        records = [json.loads(line) for line in (folder / "b.jsonl").read_text().splitlines()]
+        assert [(record["frame"], record["id"]) for record in records] == [(n, i) for n in range(12) for i in (1, 2)]
+        assert [record["time"] for record in records[::2]] == pytest.approx([n / 25 for n in range(12)])
+        assert records[1]["offset"] == pytest.approx([110 / 80 - 1, 25 / 60 - 1], abs=1e-4)
+        assert len((folder / "mot.txt").read_text().splitlines()) == 24
+        assert (folder / "a.xml").read_text().count("<track ") == 2
+        assert len(json.loads((folder / "a.json").read_text())["annotations"]) == 24
+
+
+def test_states_are_said(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Blinker:
+        def init(self, frame: Frame, box: Sequence[float]) -> None:
+            self.box, self.count = Box(*box), 0
+
+        def update(self, frame: Frame) -> TrackResult:
+            self.count += 1
+            return TrackResult(self.box, self.count / 20, "lost" if self.count in (3, 4, 5, 9) else "tracked", 0.25)
+
+    monkeypatch.setattr("trackers.tracker_factory", lambda *_, **__: Blinker)
+    assert track(video, "--box", BOX, "--jsonl", tmp_path / "b.jsonl") == 0
+    assert re.search(r", score 0\.05–0\.55, lost in frames 3–5, 9; wrote", capsys.readouterr().out)
+    records = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    assert [record["frame"] for record in records if record["state"] == "lost"] == [3, 4, 5, 9]
+    assert records[4]["confidence"] == 0.25
+
+
+def test_no_output_asked_still_leaves_a_video(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert track(video, "--box", BOX, "--model", "static", "--no-save") == 0
+    assert list(tmp_path.iterdir()) == []
+    for name in ("clip.tracked.mp4", "clip.tracked-2.mp4"):
+        assert track(video, "--box", BOX, "--model", "static") == 0
+        assert open_source(tmp_path / name).info.frames == 12
+        assert f"wrote {name}" in capsys.readouterr().out
+
+
+def run_on_bytes(data: bytes, *words: object) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "tctrack", "track", "-", *map(str, words)]
+    return subprocess.run(command, input=data, capture_output=True, cwd=ROOT, check=False, timeout=120)
+
+
+def test_standard_input_and_output() -> None:
+    """Motion JPEG in, JSON lines out, and nothing else on standard output."""
+    data = b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in square_frames(12))
+    done = run_on_bytes(data, "--box", BOX, "--model", "static", "--jsonl", "-")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["frame"] for line in done.stdout.splitlines()] == list(range(12))
+    assert done.stderr.endswith(b"wrote standard output\n")
+    done = run_on_bytes(b"no video", "--box", BOX, "--model", "static", "--jsonl", "-")
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"tctrack: error: standard input: no frame can be decoded; the file is damaged or no video\n"
+    )
+
+
+def test_raw_h264_on_standard_input(tmp_path: Path) -> None:
+    raw = tmp_path / "a.h264"
+    with av.open(str(raw), "w", format="h264") as file:
+        stream = file.add_stream("libx264", 25)
+        stream.width, stream.height = 160, 120
+        for frame in square_frames(12):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        file.mux(stream.encode(None))
+    done = run_on_bytes(raw.read_bytes(), "--box", BOX, "--model", "static", "--jsonl", "-", "--live")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["frame"] == 11
+
+
+def test_addresses(video: Path, refused: Refusal) -> None:
+    refused(r"unknown kind of address 'ftp://'; choose one of", "ftp://user:secret@host/x", "--box", BOX)
+    refused("pictures go to files", video, "--box", BOX, "--model", "static", "--out", "udp://127.0.0.1:9")
+    refused("udp://host:port", video, "--box", BOX, "--model", "static", "--jsonl", "tcp://127.0.0.1:9")
+
+
+def test_credentials_are_not_said(capfd: pytest.CaptureFixture[str]) -> None:
+    assert track("rtsp://pilot:secret@127.0.0.1:9/x", "--box", BOX, "--model", "static", "--no-save") == 2
+    found = capfd.readouterr()
+    assert "127.0.0.1:9/x: cannot be opened" in found.err
+    assert not {"pilot", "secret"} & set(re.findall(r"\w+", found.out + found.err))
 
 
 class Refusal:

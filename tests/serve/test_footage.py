@@ -11,6 +11,7 @@ import pytest
 
 from tctrack.errors import SourceError
 from tctrack.serve.footage import Live, Recording, Video
+from tctrack.types import Frame
 from tctrack.video import open_source
 from tctrack.video.sources import LiveSource
 from tests.clips import frame_number, square_frames, write_cut_video, write_video
@@ -87,14 +88,12 @@ class Camera:
     def __init__(self) -> None:
         self._frames = iter(square_frames(30))
 
-    def read(self) -> tuple[bool, object]:
-        frame = next(self._frames, None)
-        return frame is not None, frame
+    rate: float | None = None
 
-    def get(self, _: int) -> float:
-        return 0.0
+    def read(self) -> Frame | None:
+        return next(self._frames, None)
 
-    def release(self) -> None:
+    def close(self) -> None:
         pass
 
 

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pytest
 
-from tctrack.types import Box, Frame, State, TrackResult
-from tctrack.video import Overlay, draw_box
+from tctrack.types import Box, Frame, State
+from tctrack.video import Overlay, Record, draw_box, target_colour
 from tctrack.video.overlay import GREEN
+
+
+def record(box: Box, score: float | None = None, state: State = "tracked", target: int = 1) -> Record:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Record(0, None, now, target, box, score, None, state, (0, 0), 0.01)
 
 
 def grey(height: int, width: int) -> Frame:
@@ -37,33 +44,53 @@ def test_the_box_is_where_it_should_be_at_any_size(height: int, width: int) -> N
 
 def test_the_frame_is_not_touched() -> None:
     frame = grey(240, 320)
-    drawn = Overlay("name").draw(frame, TrackResult(Box(50, 60, 70, 80), 0.5), 30.0)
+    drawn = Overlay("name").draw(frame, [record(Box(50, 60, 70, 80), 0.5)], 30.0)
     assert not changed(frame).any()
     assert changed(drawn).any()
 
 
 def test_score_and_speed_are_optional() -> None:
     frame, box = grey(240, 320), Box(150, 160, 70, 60)
-    bare = changed(Overlay().draw(frame, TrackResult(box)))
+    bare = changed(Overlay().draw(frame, [record(box)]))
     assert not bare[:140].any()
-    scored = changed(Overlay().draw(frame, TrackResult(box, 0.5)))
+    scored = changed(Overlay().draw(frame, [record(box, 0.5)]))
     assert scored[120:155, 150:190].any()
     assert not scored[:40, :60].any()
-    assert changed(Overlay().draw(frame, TrackResult(box), 30.0))[10:22, 10:40].all()
+    assert changed(Overlay().draw(frame, [record(box)], 30.0))[10:22, 10:40].all()
 
 
 def test_the_trace_follows_the_centre_and_fades() -> None:
     overlay = Overlay(trace=50)
     for x in range(0, 500, 10):
-        drawn = overlay.draw(grey(480, 640), TrackResult(Box(x, 100, 40, 40)))
+        drawn = overlay.draw(grey(480, 640), [record(Box(x, 100, 40, 40))])
     row = greenness(drawn)[120, 20:500]
     assert row[0] < 0.1 < row[200] < row[300] < row[400]
     assert row[400] > 0.7
 
 
+def test_several_targets_have_colours_of_their_own_and_numbers() -> None:
+    pair = [record(Box(50, 200, 100, 100)), record(Box(350, 200, 100, 100), target=2)]
+    drawn = Overlay().draw(grey(480, 640), pair)
+    for one in pair:
+        near = np.abs(drawn.astype(int) - target_colour(one.id)).max(-1) < 30
+        left = int(one.box.x)
+        assert near[195:305, left - 5 : left + 105].sum() > 300
+        assert changed(drawn)[165:195, left : left + 20].any()
+    assert not changed(Overlay().draw(grey(480, 640), pair[:1]))[165:190].any()
+
+
+def test_a_frame_that_is_drawn_again_does_not_wear_the_trace_away() -> None:
+    overlay = Overlay(trace=50)
+    for x in range(0, 500, 10):
+        overlay.draw(grey(480, 640), [record(Box(x, 100, 40, 40))])
+    for _ in range(60):
+        drawn = overlay.draw(grey(480, 640), [record(Box(490, 100, 40, 40))])
+    assert greenness(drawn)[120, 420] > 0.5
+
+
 @pytest.mark.parametrize("state", ["hidden", "lost"])
 def test_a_target_out_of_sight_is_a_dashed_red_box(state: State) -> None:
-    drawn = Overlay().draw(grey(480, 640), TrackResult(Box(100, 200, 300, 120), 0.5, state))
+    drawn = Overlay().draw(grey(480, 640), [record(Box(100, 200, 300, 120), 0.5, state)])
     red = (drawn[..., 2] > 180) & (drawn[..., 1] < 100)
     for side in (red[200, 100:401], red[320, 100:401], red[200:321, 100], red[200:321, 400]):
         assert 0.35 < side.mean() < 0.75
@@ -71,7 +98,7 @@ def test_a_target_out_of_sight_is_a_dashed_red_box(state: State) -> None:
         assert side[0]
         assert side[-1]
     assert changed(drawn)[165:195, 100:130].any()
-    solid = Overlay().draw(grey(480, 640), TrackResult(Box(100, 200, 300, 120), 0.5))
+    solid = Overlay().draw(grey(480, 640), [record(Box(100, 200, 300, 120), 0.5)])
     assert (greenness(solid)[200, 100:401] > 0.5).all()
 
 
@@ -82,9 +109,9 @@ def test_boxes_anywhere_can_be_drawn(box: tuple[float, float, float, float]) -> 
     overlay = Overlay("name")
     for shift in range(3):
         x, y, w, h = box
-        picture = overlay.draw(grey(240, 320), TrackResult(Box(x + shift, y, w, h), 0.5), 30.0)
+        picture = overlay.draw(grey(240, 320), [record(Box(x + shift, y, w, h), 0.5)], 30.0)
         assert picture.shape == (240, 320, 3)
 
 
 def test_a_frame_smaller_than_the_text() -> None:
-    assert Overlay("a long name").draw(grey(8, 8), TrackResult(Box(1, 1, 4, 4), 0.5), 30.0).shape == (8, 8, 3)
+    assert Overlay("a long name").draw(grey(8, 8), [record(Box(1, 1, 4, 4), 0.5)], 30.0).shape == (8, 8, 3)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import itertools
+import os
+import struct
 import threading
 from collections.abc import Iterable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Queue
+from time import sleep
 from typing import Any
 
 import cv2
@@ -14,7 +18,7 @@ import pytest
 
 from tctrack.errors import SourceError
 from tctrack.types import Frame
-from tctrack.video import open_source
+from tctrack.video import VideoSink, open_source
 from tctrack.video.sources import LiveSource
 from tests.clips import HEIGHT, WIDTH, frame_number, square_frames, write_cut_video, write_video
 
@@ -128,23 +132,22 @@ def test_a_folder_with_a_defect(content: bytes | None, message: str, tmp_path: P
 
 
 class Camera:
-    """What LiveSource needs of a capture; delivers its frames at once and then waits for ``gate``."""
+    """What LiveSource needs of a reader; delivers its frames at once and then waits for ``gate``."""
 
     def __init__(self, frames: Iterable[Frame]) -> None:
         self._frames = iter(frames)
         self.exhausted, self.gate, self.released = threading.Event(), threading.Event(), threading.Event()
 
-    def read(self) -> tuple[bool, Frame | None]:
+    rate = 30.0
+
+    def read(self) -> Frame | None:
         frame = next(self._frames, None)
         if frame is None:
             self.exhausted.set()
             self.gate.wait(5)
-        return frame is not None, frame
+        return frame
 
-    def get(self, _: int) -> float:
-        return 30.0
-
-    def release(self) -> None:
+    def close(self) -> None:
         self.released.set()
 
 
@@ -161,6 +164,7 @@ def test_a_live_source_gives_the_newest_frame_and_counts_the_others() -> None:
         camera.exhausted.wait(5)
         assert frame_number(next(iter(source))) == source.number == 29
         assert source.dropped == 29
+        assert source.behind == 0
         camera.gate.set()
     assert camera.released.wait(5)
 
@@ -189,6 +193,94 @@ def test_frames_of_a_live_source() -> None:
     camera.gate.set()
     with LiveSource("camera", camera, lambda: Camera(square_frames(1)), frames=1) as source:
         assert len(list(source)) == 1
+
+
+def test_a_pipe_that_is_live_ends() -> None:
+    camera = Camera(square_frames(3))
+    camera.gate.set()
+    with LiveSource("standard input", camera, None) as source:
+        assert [frame_number(frame) for frame in source][-1] == 2
+
+
+def test_a_held_live_source_catches_up() -> None:
+    """What came while it was held is given first, thinned but evenly; the rest is dropped but for the newest."""
+    queue: Queue[Frame | None] = Queue()
+
+    class Fed(Camera):
+        def read(self) -> Frame | None:
+            return queue.get(timeout=5)
+
+    def feed(source: LiveSource, numbers: range) -> None:
+        for number in numbers:
+            queue.put(np.full((4, 4, 3), number, np.uint8))
+            while source.behind < number - source.number:
+                sleep(0.001)
+
+    queue.put(np.zeros((4, 4, 3), np.uint8))
+    with LiveSource("camera", Fed([]), None) as source:
+        given = iter(source)
+        assert next(given)[0, 0, 0] == 0
+        source.hold()
+        feed(source, range(1, 50))
+        source.resume()
+        feed(source, range(50, 55))
+        assert source.behind == 54
+        numbers = [next(given)[0, 0, 0]]
+        while source.behind:
+            numbers.append(next(given)[0, 0, 0])
+        assert numbers == [*range(4, 50, 4), 54]
+        assert source.dropped == 54 - len(numbers)
+        queue.put(None)
+
+
+def test_images_by_a_pattern(folder: Path) -> None:
+    for index, frame in enumerate(square_frames(3)):
+        cv2.imwrite(str(folder / f"set-{index:03d}.png"), frame)
+    cv2.imwrite(str(folder / "set-abc.png"), frame)
+    assert numbers(folder / "set-%03d.png") == [0, 1, 2]
+    assert numbers(folder / "img%d.png", start=10) == [10, 11]
+    with pytest.raises(SourceError, match="holds no images"):
+        open_source(folder / "none%d.png")
+
+
+def test_a_named_pipe(tmp_path: Path) -> None:
+    """Motion JPEG, at the reader's pace: no frame is lost."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in square_frames(30))
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    assert numbers(pipe) == list(range(30))
+    writer.join()
+
+
+def test_unknown_addresses_are_refused_by_a_list() -> None:
+    with pytest.raises(SourceError, match=r"unknown kind of address 'ftp://'; choose one of http, https, .*udp"):
+        open_source("ftp://somewhere/video")
+
+
+def test_times(video: Path, tmp_path: Path) -> None:
+    with open_source(video, start=5) as source:
+        assert [source.time for _ in source] == pytest.approx([number / 25 for number in range(5, 20)])
+    with VideoSink(tmp_path / "a.mp4", (WIDTH, HEIGHT)) as sink:
+        for time, frame in zip((3.0, 3.1, 3.5, 4.25), square_frames(4), strict=True):
+            sink.write(frame, time)
+    with open_source(tmp_path / "a.mp4") as source:
+        assert [source.time for _ in source] == pytest.approx([0, 0.1, 0.5, 1.25], abs=1e-4)
+
+
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)])
+def test_turned_videos_are_turned_back(matrix: tuple[int, ...], video: Path, tmp_path: Path) -> None:
+    """As phones write them: the picture's rotation stands in the track's header."""
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (value << 16 for value in matrix)
+    turned = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    head, film, track = video.read_bytes().split(upright)
+    (tmp_path / "turned.mp4").write_bytes(head + upright + film + turned + track)
+    found, expected = cv2.VideoCapture(str(tmp_path / "turned.mp4")).read()
+    assert found
+    with open_source(tmp_path / "turned.mp4") as source:
+        np.testing.assert_array_equal(next(iter(source)), expected)
 
 
 @pytest.fixture
