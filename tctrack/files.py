@@ -89,6 +89,8 @@ def read_text(path: Path) -> str:
         DatasetError: it cannot be read, or is not text.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise DatasetError(f"cannot read '{path}': it is no regular file")
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tctrack.errors import DatasetError, DependencyError, OutputError, SourceError, mask, require
-from tctrack.files import Draft, check_outputs, is_name, natural_key, read_json, write_bytes, write_text
+from tctrack.files import Draft, check_outputs, is_name, natural_key, read_json, read_text, write_bytes, write_text
 from tctrack.video import BoxSink, FrameSink, open_source
 from tests.clips import square_frames, write_video
 
@@ -275,3 +275,10 @@ def run(command: list[Any], folder: Path) -> subprocess.CompletedProcess[str]:
     here = str(Path(__file__).resolve().parents[1])
     environment = {**os.environ, "PYTHONPATH": here}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DatasetError, match="no regular file"):
+        read_text(tmp_path / "pipe")

@@ -109,7 +109,7 @@ class Judge:
             yield "secret", (out + err)[-300:]
         if (after := _digest(self.world)) != self._before:
             changed = {name for name, state in self._before.items() if after.get(name) != state}
-            lost = [name for name in changed if code != 0 or _names(case, self.world / name) != 1]
+            lost = [name for name in changed if _names(case, self.world / name) != 1]
             if lost:
                 yield "lost input", ", ".join(sorted(lost)[:4])
             _restore(self._saved, self.world)
