@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tctrack.cli import VERBS
+from tests.clips import square_box, write_video
 
 HEAVY = ("torch", "cv2", "got10k", "matplotlib", "numpy")
 
@@ -51,3 +53,17 @@ def test_without_torch_one_line_says_how_to_install_it() -> None:
     assert done.returncode == 2
     assert "download.pytorch.org/whl/cpu" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_machine_without_torch_tracks(tmp_path: Path) -> None:
+    video, boxes = write_video(tmp_path / "clip.mp4", 5), tmp_path / "boxes.txt"
+    box = ",".join(map(str, square_box(0)))
+    code = "import sys; sys.modules['torch'] = None; from tctrack.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "track", str(video), "--box", box, "--boxes", str(boxes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(boxes.read_text().splitlines()) == 5
+    model = [*command, "--model", "tctrack"]
+    refused = subprocess.run(model, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "pip install torch" in refused.stderr
