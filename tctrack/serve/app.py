@@ -31,10 +31,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tctrack.errors import SourceError, TCTrackError, mask
 from tctrack.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
-from tctrack.serve.exports import COLOURS, TEXTS, write_video
+from tctrack.serve.exports import NAMES, export
 from tctrack.serve.outbox import Outbox
 from tctrack.serve.player import Player
 from tctrack.types import OnlineTracker
+from tctrack.video.overlay import COLOURS
 
 PAGE = Path(__file__).parent / "page"
 #: Pages that are open at once, each with a tracker.
@@ -202,13 +203,11 @@ async def _upload(request: Request) -> Response:
 def _download(request: Request) -> Response:
     room, name = _room(request), request.path_params["name"]
     footage, records = room.player.results()
-    if name in TEXTS:
-        return PlainTextResponse(TEXTS[name](records))
-    if name != "track.mp4":
+    if name not in NAMES:
         return PlainTextResponse("there is no such file", 404)
     with room.export:
-        write_video(room.folder / name, footage, records)
-    return FileResponse(room.folder / name, media_type="video/mp4")
+        export(room.folder / name, footage, records)
+    return FileResponse(room.folder / name)
 
 
 def _room(request: Request) -> Room:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 
-from tctrack.errors import SourceError, require
+from tctrack.errors import SourceError
 from tctrack.types import Frame
 from tctrack.video import Source, VideoInfo, open_source
 
@@ -83,13 +84,12 @@ class Video(Footage):
 
     Raises:
         SourceError: it cannot be read.
-        DependencyError: PyAV is not installed.
     """
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
-        self._path, self._av = path, require("av", "serve")
+        self._path = path
         with self._naming():
-            self._container = self._av.open(str(path))
+            self._container = av.open(str(path))
             self._stream = self._container.streams.video[0]
             self._stream.thread_type = "AUTO"
             packets = self._container.demux(self._stream)
@@ -147,7 +147,7 @@ class Video(Footage):
     def _naming(self) -> Iterator[None]:
         try:
             yield
-        except (self._av.FFmpegError, IndexError) as error:
+        except (av.FFmpegError, IndexError) as error:
             raise SourceError(f"{self._path}: cannot be read: {error}") from None
 
 

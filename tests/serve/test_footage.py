@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from tctrack.video import open_source
 from tctrack.video.sources import LiveSource
 from tests.clips import frame_number, square_frames, write_cut_video, write_video
 
-av = pytest.importorskip("av", reason="the extra 'serve' is not installed")
 IDENTITY = np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
 QUARTER = np.array([0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30], ">i4").tobytes()
 
@@ -85,10 +85,10 @@ def test_a_folder(tmp_path: Path) -> None:
 class Camera:
     """Gives frames whose number can be told."""
 
+    rate: float | None = None
+
     def __init__(self) -> None:
         self._frames = iter(square_frames(30))
-
-    rate: float | None = None
 
     def read(self) -> Frame | None:
         return next(self._frames, None)

@@ -276,8 +276,9 @@ function paintBox(pen, [x, y, w, h], id, target, record, width) {
     pen.strokeStyle = paint; pen.lineWidth = thick; pen.strokeRect(x, y, w, h);
   }
   pen.setLineDash([]);
-  const sure = record.confidence ?? record.score;
-  const label = [`${id}`, record.state === "tracked" ? (sure === null ? "" : sure.toFixed(2)) : record.state].join(" ").trim();
+  const score = record.score === null ? "" : record.score.toFixed(2);
+  const sure = record.confidence === null ? score : `${Math.round(100 * record.confidence)}%`;
+  const label = `${id} ${record.state === "tracked" ? sure : record.state}`.trim();
   pen.font = "600 13px system-ui, sans-serif";
   const wide = pen.measureText(label).width + 12;
   const left = Math.min(Math.max(x - 1, 0), width - wide), top = y > 24 ? y - 23 : y + h + 4;
