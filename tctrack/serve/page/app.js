@@ -25,11 +25,13 @@ const send = (action, values = {}) => socket.readyState === 1 && socket.send(JSO
 
 socket.onclose = (event) => { busy(""); stopCapture(); complain(event.reason || "The connection has ended; reload the page."); };
 history.replaceState(null, "", location.pathname); // the token is in a cookie by now
+let greet;
+const greeted = new Promise((resolve) => { greet = resolve; }); // a file may be chosen before the server answers
 let turn = Promise.resolve();
 socket.onmessage = ({ data }) => { turn = turn.then(() => (typeof data === "string" ? heard(JSON.parse(data)) : received(data))); };
 
 function heard(message) {
-  if (message.hello) { hello = message.hello; list(""); }
+  if (message.hello) { hello = message.hello; greet(); list(""); }
   if (message.opened) opened(message.opened);
   if (message.closed) showStart();
   if (message.error) { busy(""); complain(message.error); if (!source) stopCapture(); }
@@ -94,8 +96,9 @@ $("again").onclick = () => send("close");
 
 function open(values) { busy("Opening …"); send("open", values); }
 
-function upload(file) {
+async function upload(file) {
   if (!file) return;
+  await greeted;
   if (file.size > hello.upload_limit) {
     return complain(`${file.name} is larger than ${megabytes(hello.upload_limit)}, the limit of this server (--max-upload)`);
   }
