@@ -41,7 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def client(root: Path, address: str = HERE, **settings: Any) -> TestClient:
-    app = create_app(Settings(lambda: build_tracker("mil"), root, **settings))
+    app = create_app(Settings(lambda: build_tracker("tctrack-lite", threads=1), root, **settings))
     return TestClient(app, base_url=address)
 
 
