@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="the model's weights, if not the shipped ones")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, … (default: %(default)s)")
     parser.add_argument(
+        "--engine", default="auto", help="what runs the network: auto, onnx, torch, compiled, openvino (default: auto)"
+    )
+    parser.add_argument(
         "--out", metavar="PATH", help="annotated video (.mp4, .mov, .mkv or .webm), or folder for annotated frames"
     )
     parser.add_argument("--boxes", metavar="FILE", help="text file, one x,y,w,h line a frame; FILE-2 for target 2, …")
@@ -115,8 +118,9 @@ def run(args: argparse.Namespace) -> int:
     if args.show or not given:
         check_display("--show" if args.show else "drawing the target's box (without --box)")
 
-    wanted = {"weights": args.weights, "device": None if args.device == "auto" else args.device}
-    session = Session(tracker_factory(args.model, **{key: value for key, value in wanted.items() if value is not None}))
+    options = {"weights": args.weights, "device": args.device, "engine": args.engine}
+    wanted = {key: value for key, value in options.items() if value not in (None, "auto")}
+    session = Session(tracker_factory(args.model, **wanted))
     summary = _Summary()
     sinks: list[Any] = []
     try:

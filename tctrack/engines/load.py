@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tctrack.engines.base import Engine
+from tctrack.engines.onnx import runs_on_cuda
 from tctrack.errors import ConfigError, DependencyError, suggest
 from tctrack.files import SHIPPED, check_shipped
 
@@ -49,6 +50,8 @@ def load_engine(
             f"--model {weights or model} --format {engine} --out FOLDER, and track with --model FOLDER"
         )
     shipped = folder is not None and folder.parent == SHIPPED
+    if shipped and engine == "auto" and device.startswith("cuda") and not runs_on_cuda():
+        engine = "torch"
     if folder is not None and not (shipped and engine in ("torch", "compiled")):
         for graph in folder.iterdir() if shipped else ():
             check_shipped(graph)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tctrack.engines.base import Graphs, default_threads, described
-from tctrack.errors import CheckpointError, DependencyError
+from tctrack.errors import CheckpointError, DependencyError, require
 
 #: Key of the metadata that describes the network.
 KEY = "tctrack"
@@ -16,6 +16,12 @@ _PROVIDERS = {
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
     "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
 }
+
+
+def runs_on_cuda() -> bool:
+    """Whether the installed ONNX Runtime is one for CUDA."""
+    onnxruntime = require("onnxruntime", "headless")
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 class OnnxEngine(Graphs):
@@ -34,10 +40,7 @@ class OnnxEngine(Graphs):
     name = "onnx"
 
     def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise DependencyError("ONNX Runtime is not installed; run pip install onnxruntime") from None
+        onnxruntime = require("onnxruntime", "headless")
         available = onnxruntime.get_available_providers()
         kind = device.partition(":")[0]
         if kind == "auto":

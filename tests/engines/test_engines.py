@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from tctrack.cli import main
 from tctrack.engines import load_engine
 from tctrack.engines.base import ModelInfo, describe, described
 from tctrack.engines.torch import TorchEngine, count, flatten, unflatten
 from tctrack.errors import CheckpointError, ConfigError
 from tctrack.models.build import build_model
 from tctrack.settings import TrackerSettings
-from tests.clips import square_box, square_frames
+from tests.clips import square_box, square_frames, write_video
 from tests.published import tiny_model
 from trackers.siamese import SiameseTracker
 
@@ -69,3 +70,16 @@ def test_what_an_engine_cannot_run(tmp_path: Path) -> None:
         load_engine(tmp_path)
     with pytest.raises(ConfigError, match="--engine compiled cannot run"):
         load_engine(tmp_path, engine="compiled")
+
+
+def test_the_command_names_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video, found = write_video(tmp_path / "clip.mp4", 4), []
+    box = ",".join(map(str, square_box(0)))
+    for engine in ("auto", "onnx", "torch"):
+        path = tmp_path / f"{engine}.txt"
+        assert main(["track", str(video), "--box", box, "--engine", engine, "--boxes", str(path)]) == 0
+        found.append(np.loadtxt(path, delimiter=","))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0], found[2], atol=0.1)
+    assert main(["track", str(video), "--box", box, "--engine", "onyx", "--boxes", str(tmp_path / "b.txt")]) == 2
+    assert "unknown engine 'onyx'" in capsys.readouterr().err
