@@ -48,7 +48,7 @@ def check_outputs(outputs: Mapping[str, StrPath | None], inputs: Iterable[StrPat
     claimed: dict[Path, str] = {}
     there: dict[tuple[int, int], str] = {}
     for name, path in given.items():
-        for place in (path, partial_name(path)):
+        for place in (path, partial_name(path)) if path.name else (path,):
             identity = _identity(place)
             taken = {claimed.setdefault(place, name), there.setdefault(identity, name) if identity else name}
             if other := next(iter(taken - {name}), None):

@@ -282,3 +282,9 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DatasetError, match="no regular file"):
         read_text(tmp_path / "pipe")
+
+
+def test_the_root_is_no_output() -> None:
+    check_outputs({"--out": "/"}, [])
+    with pytest.raises(OutputError, match="cannot write"):
+        write_text("/", "text")

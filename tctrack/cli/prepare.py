@@ -22,8 +22,9 @@ import argparse
 import os
 from dataclasses import fields
 from pathlib import Path
+from typing import Annotated
 
-from tctrack.config import Workers, argument
+from tctrack.config import Bounds, Workers, argument
 
 #: Damaged frames that are named on the console; the manifest names all.
 SHOWN = 20
@@ -39,9 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stride", type=int, default=1, help="keep every so many frames (default: %(default)s)")
     parser.add_argument("--max-frames", type=int, metavar="N", help="keep at most so many frames of a track")
     parser.add_argument(
-        "--smallest", type=float, default=8.0, metavar="PX", help="shortest side of a box (default: %(default)s)"
+        "--smallest",
+        type=argument(Annotated[float, Bounds(1)]),
+        default=8.0,
+        metavar="PX",
+        help="shortest side of a box (default: %(default)s)",
     )
-    parser.add_argument("--shard-mb", type=float, default=256.0, metavar="MB", help="size of a shard (default: 256)")
+    parser.add_argument(
+        "--shard-mb",
+        type=argument(Annotated[float, Bounds(0.01)]),
+        default=256.0,
+        metavar="MB",
+        help="size of a shard (default: 256)",
+    )
     parser.add_argument("--licence", metavar="TEXT", help="what the manifest says of it, in place of what is known")
     parser.add_argument(
         "--workers",
