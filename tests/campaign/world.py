@@ -138,7 +138,7 @@ def _bad(root: Path, frame: np.ndarray) -> None:
         (bad / name / "1.jpg").write_bytes(jpeg)
         (bad / name / "2.jpg").write_bytes(data)
     tensors = tiny_model("tctrack").state_dict()
-    tensors[next(iter(tensors))].fill_(float("nan"))
+    next(values for values in tensors.values() if values.is_floating_point()).fill_(float("nan"))
     torch.save(tensors, bad / "nan.pth")
     torch.save({"run": os.getcwd}, bad / "code.pth")
     write_checkpoint(bad / "other.safetensors", Checkpoint({"a": torch.zeros(2)}, {"architecture": "x", "config": "["}))
