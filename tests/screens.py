@@ -36,7 +36,7 @@ class Screen:
         monkeypatch.setattr(cv2, "imshow", lambda _, picture: self.shown.append(picture))
         monkeypatch.setattr(cv2, "setMouseCallback", lambda _, callback: setattr(self, "_mouse", callback))
         monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: self.visible)
-        monkeypatch.setattr(cv2, "waitKey", lambda _: self._next())
+        monkeypatch.setattr(cv2, "waitKeyEx", lambda _: self._next())
 
     def _count(self, step: int) -> None:
         self.open += step

@@ -59,7 +59,13 @@ def run(args: argparse.Namespace) -> int:
     host = f"[{shown}]" if ":" in shown else shown
     query = f"?token={token}" if token else ""
     print(f"TCTrack is at http://{host}:{listener.getsockname()[1]}/{query} (Ctrl-C ends it)", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=1,
+        ws_per_message_deflate=False,  # JPEG gets no smaller
+    )
+    uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 

@@ -4,8 +4,9 @@ SOURCE is a video file; a camera's index or /dev/video0; a URL (http, https, rtm
 named pipe, or - for standard input (Motion JPEG, raw H.264, whatever FFmpeg reads without seeking); a folder of images,
 or a pattern such as img%03d.jpg. Of cameras and streams the newest frame is tracked and the others are dropped.
 
-Without --box, the target is drawn with the mouse. In the window of --show: drag a box around a target, n another
-target, r draw again, d drop, space pause, s one frame on, . and , faster and slower, h help, q end.
+Without --box, the target is drawn with the mouse, or the arrow keys and Enter. In the window of --show: drag a box
+around a target, n another target, r draw again, d drop, space pause, s one frame on, . and , faster and slower, h help,
+q end.
 
 Every record (--jsonl, --mavlink) tells a target's box, score, confidence, state (tracked, hidden or lost) and its
 centre's offset from the picture's in -1 to 1. Pipes, udp:// and MAVLink have each frame at once; files appear whole
@@ -139,7 +140,9 @@ def run(args: argparse.Namespace) -> int:
                 tables.append(opened(open_jsonl(args.jsonl)))
             if args.mot:
                 tables.append(opened(MotSink(args.mot)))
-            for kind, target in ((CvatSink, args.cvat), (CocoSink, args.coco), (MavlinkSink, args.mavlink)):
+            if args.coco:
+                tables.append(opened(CocoSink(args.coco, size, source.name_of)))
+            for kind, target in ((CvatSink, args.cvat), (MavlinkSink, args.mavlink)):
                 if target:
                     tables.append(opened(kind(target, size)))
             overlay = Overlay(Path(args.model).stem)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tctrack.errors import SourceError, TCTrackError
-from tctrack.serve.footage import Footage, Live, Recording, Shot, Video, decode
+from tctrack.serve.footage import Footage, Live, Recording, Shot
 from tctrack.serve.outbox import Outbox, Picture
 from tctrack.types import Frame, OnlineTracker
-from tctrack.video import Record, Session, open_source
+from tctrack.video import Record, Session, decode_image, open_source
 from tctrack.video.sources import LiveSource
 
 log = logging.getLogger(__name__)
@@ -126,13 +126,7 @@ class Player:
     def _open(self, spec: str, name: str) -> None:
         self._clear()
         source = open_source(spec)
-        if source.info.live:
-            self._start(Live(source, self._folder), name)
-        elif Path(spec).is_file():
-            source.close()
-            self._start(Video(Path(spec), source.info), name)
-        else:
-            self._start(Recording(spec, source), name)
+        self._start(Live(source, self._folder) if source.info.live else Recording(spec, source), name)
 
     def _browse(self) -> None:
         self._clear()
@@ -293,8 +287,8 @@ class _PushedCamera:
 
     def read(self) -> Frame | None:
         try:
-            return decode(self._pictures.get(timeout=PATIENCE))
-        except (queue.Empty, SourceError):
+            return decode_image(self._pictures.get(timeout=PATIENCE))
+        except queue.Empty:
             return None
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from tctrack.video.sources import Source, VideoInfo, open_source
 from tctrack.video.tables import (
     BoxSink,
     CocoSink,
+    CsvSink,
     CvatSink,
     JsonlSink,
     MavlinkSink,
@@ -26,8 +27,8 @@ from tctrack.video.tables import (
 from tctrack.video.window import Operator, Window, check_display
 
 __all__ = [
-    "BoxSink", "CocoSink", "CvatSink", "FrameSink", "JsonlSink", "MavlinkSink", "MotSink", "Operator", "Overlay",
-    "PipeSink", "Record", "Session", "Source", "UdpSink", "VideoInfo", "VideoSink", "Window", "check_display",
-    "contact_sheet", "decode_image", "draw_box", "open_jsonl", "open_picture_sink", "open_source", "read_image",
-    "target_colour", "write_picture",
+    "BoxSink", "CocoSink", "CsvSink", "CvatSink", "FrameSink", "JsonlSink", "MavlinkSink", "MotSink", "Operator",
+    "Overlay", "PipeSink", "Record", "Session", "Source", "UdpSink", "VideoInfo", "VideoSink", "Window",
+    "check_display", "contact_sheet", "decode_image", "draw_box", "open_jsonl", "open_picture_sink", "open_source",
+    "read_image", "target_colour", "write_picture",
 ]  # fmt: skip

@@ -28,6 +28,8 @@ from tctrack.video.images import read_image
 SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 #: Seconds for a stream to open, to deliver a frame, and to come back after it broke.
 PATIENCE = 10.0
+#: Frames ahead that are reached by decoding, not by seeking.
+NEAR = 40
 #: Containers without an index only estimate their length; a file is truncated when it lacks more than this share.
 LENGTH_TOLERANCE = 0.02
 #: A live source that was held gives at most so many frames of that time, evenly spaced.
@@ -74,6 +76,18 @@ class Source(ABC):
         Raises:
             SourceError: a frame is missing, damaged, or of another size.
         """
+
+    def name_of(self, number: int) -> str:
+        """Return what a data set calls a frame: the file of an image; of a video, what CVAT calls it."""
+        return f"frame_{number:06d}.png"
+
+    def seek(self, number: int) -> None:
+        """Let a new iteration begin at a frame; from then on ``info.frames`` is exact, also of a file that is cut.
+
+        Raises:
+            SourceError: there is no such frame, or the source only goes forward.
+        """
+        raise SourceError(f"frame {number} cannot be shown again: the source only goes forward")
 
     def hold(self) -> None:  # noqa: B027 (what waits for its reader is held as it is)
         """Let a live source keep what comes from now on, thinned to ``BACKLOG`` frames, instead of the newest alone."""
@@ -156,28 +170,38 @@ class FolderSource(Source):
     def __init__(self, name: Path, files: list[Path], start: int, frames: int | None) -> None:
         if not files:
             raise SourceError(f"{name}: the folder holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        self.number = start - 1
-        self._files = files[start : None if frames is None else start + frames]
-        if not self._files:
+        if start >= len(files):
             raise SourceError(f"{name}: cannot start at frame {start} of {len(files)}")
-        height, width = _read(self._files[0]).shape[:2]
-        self.info = VideoInfo(width, height, None, len(self._files), live=False)
+        self._files, self._end = files, len(files) if frames is None else min(start + frames, len(files))
+        self.number = start - 1
+        height, width = _read(files[start]).shape[:2]
+        self.info = VideoInfo(width, height, None, self._end - start, live=False)
 
     def __iter__(self) -> Iterator[Frame]:
         size = self.info.height, self.info.width
-        for path in self._files:
+        for path in self._files[self.number + 1 : self._end]:
             frame = _read(path)
             if frame.shape[:2] != size:
                 raise SourceError(f"{path}: its size is {frame.shape[1]}x{frame.shape[0]}, not {size[1]}x{size[0]}")
             self.number += 1
             yield frame
 
+    def name_of(self, number: int) -> str:
+        """See :class:`Source`."""
+        return self._files[number].name
+
+    def seek(self, number: int) -> None:
+        """See :class:`Source`."""
+        if not 0 <= number < self._end:
+            raise SourceError(f"there is no frame {number}; the last is {self._end - 1}")
+        self.number = number - 1
+
 
 class FileSource(Source):
     """A video of some length, read at the reader's pace. What decodes before a defect is given before the error."""
 
     def __init__(self, decoder: _Decoder, start: int, frames: int | None) -> None:
-        self._decoder, self._limit = decoder, frames
+        self._decoder, self._end = decoder, None if frames is None else start + frames
         skipped = sum(1 for _ in itertools.islice(decoder, start))
         self.number = skipped - 1
         first = decoder.read()
@@ -186,29 +210,31 @@ class FileSource(Source):
             if skipped:
                 raise SourceError(f"{decoder.name}: cannot start at frame {start} of {skipped}")
             raise SourceError(f"{decoder.name}: no frame can be decoded; the file is damaged or no video")
-        self._first = first
+        self._first: Frame | None = first
         total = None if decoder.length is None else max(decoder.length - start, 1)
         if total is not None and frames is not None:
             total = min(total, frames)
         self.info = VideoInfo(first.shape[1], first.shape[0], decoder.rate, total, live=False)
 
     def __iter__(self) -> Iterator[Frame]:
-        frame: Frame | None = self._first
-        for given in itertools.count(1):
-            assert frame is not None
+        while self.number + 1 != self._end:
+            frame, self._first = self._decoder.read() if self._first is None else self._first, None
+            if frame is None:
+                end, declared = self.number + 1, self._decoder.length or 0
+                if declared - end > max(1, LENGTH_TOLERANCE * declared):
+                    name = self._decoder.name
+                    raise SourceError(f"{name}: the file is cut or damaged; it ends after {end} of {declared} frames")
+                return
             self.number += 1
             rate = self.info.fps
             self.time = self._decoder.time if self._decoder.time is not None or not rate else self.number / rate
             yield frame
-            if given == self._limit:
-                return
-            if (frame := self._decoder.read()) is None:
-                break
-        end, declared = self.number + 1, self._decoder.length
-        if declared is not None and declared - end > max(1, LENGTH_TOLERANCE * declared):
-            raise SourceError(
-                f"{self._decoder.name}: the file is cut or damaged; it ends after {end} of {declared} frames"
-            )
+
+    def seek(self, number: int) -> None:
+        """See :class:`Source`."""
+        self._decoder.seek(number, self.number if self._first is None else self.number + 1)
+        self._first, self.number = None, number - 1
+        self.info = self.info._replace(frames=self._decoder.length)
 
     def close(self) -> None:
         """Release the device or file."""
@@ -351,13 +377,13 @@ class _Decoder:
     """
 
     def __init__(self, name: str, address: str) -> None:
-        self.name = name
+        self.name, self._address = name, address
         self.time: float | None = None
         scheme = address.partition("://")[0]
         options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
         try:
             self._container = av.open(address, options=options, timeout=(PATIENCE, PATIENCE))
-            stream = self._container.streams.video[0]
+            self._stream = stream = self._container.streams.video[0]
         except (OSError, av.FFmpegError, IndexError, ValueError):
             if scheme in SCHEMES:
                 raise SourceError(f"{name}: cannot be opened; is it connected, switched on and not in use?") from None
@@ -370,14 +396,16 @@ class _Decoder:
         estimate = round(duration / av.time_base * self.rate) if duration and self.rate else 0
         #: Number of frames, where the container tells.
         self.length: int | None = max(stream.frames or estimate, 0) or None
-        self._frames = self._decode(stream)
+        self._stamps: list[int] = []
+        self._from = float("-inf")  # time stamp of the first frame that is asked for
+        self._frames = self._decode()
 
     def __iter__(self) -> Iterator[Any]:
         return self._frames
 
     def read(self) -> Frame | None:
         """Return the next frame, or None at the end or where the stream broke."""
-        found = next(self._frames, None)
+        found = next((frame for frame in self._frames if (frame.pts or 0) >= self._from), None)
         if found is None:
             return None
         self.time = found.time
@@ -385,13 +413,44 @@ class _Decoder:
         turns = round(found.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
+    def seek(self, number: int, at: int) -> None:
+        """Let :meth:`read` go on with a frame, which all time stamps, read once, tell how to find.
+
+        Args:
+            number: the frame's, from 0.
+            at: the number of the frame that was read last.
+
+        Raises:
+            SourceError: there is no such frame, or it cannot be reached.
+        """
+        try:
+            if not self._stamps:
+                with av.open(self._address) as file:
+                    packets = file.demux(video=0)
+                    self._stamps = sorted(one.pts for one in packets if one.pts is not None and not one.is_discard)
+                self.length = len(self._stamps)
+            if not 0 <= number < len(self._stamps):
+                raise SourceError(f"{self.name}: there is no frame {number} of {len(self._stamps)}")
+            near, back = at < number <= at + NEAR, 0
+            while not near:  # containers seek by decoding order: perhaps to a frame after it
+                self._container.seek(self._stamps[max(number - back, 0)], stream=self._stream)
+                self._frames = self._decode()
+                found = next(self._frames, None)
+                if back > number or (found is not None and found.pts <= self._stamps[number]):
+                    self._frames = itertools.chain([found] if found else [], self._frames)
+                    break
+                back = 2 * back + 8
+        except (av.FFmpegError, OSError):
+            raise SourceError(f"{self.name}: frame {number} cannot be reached; the file only goes forward") from None
+        self._from = self._stamps[number]
+
     def close(self) -> None:
         """Release the file or connection."""
         self._container.close()
 
-    def _decode(self, stream: Any) -> Iterator[Any]:
+    def _decode(self) -> Iterator[Any]:
         try:
-            for packet in self._container.demux(stream):
+            for packet in self._container.demux(self._stream):
                 try:
                     yield from packet.decode()
                 except av.error.InvalidDataError:  # a damaged frame; those after it may be whole

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -78,6 +78,21 @@ class JsonlSink(_LineSink):
             self._write_line(json.dumps(record.as_json()))
 
 
+class CsvSink(_LineSink):
+    """A table of all targets in all frames, under a line of headings; an empty cell is not known."""
+
+    COLUMNS = ("frame", "time", "wall", "id", "x", "y", "w", "h", "score", "confidence", "state")
+
+    def write(self, records: Records) -> None:
+        """Append the records of a frame."""
+        for record in records:
+            cells = record.as_json()
+            cells |= dict(zip("xywh", cells["box"], strict=True))
+            if not self.count:
+                self._write_line(",".join(self.COLUMNS))
+            self._write_line(",".join("" if cells[name] is None else str(cells[name]) for name in self.COLUMNS))
+
+
 class MotSink(_LineSink):
     """The MOT Challenge's ``frame,id,x,y,w,h,confidence,-1,-1,-1``, frames from 1; a lost target is not there.
 
@@ -125,7 +140,17 @@ class _DocumentSink(FileSink, ABC):
 
 
 class CocoSink(_DocumentSink):
-    """COCO annotations with a ``track_id`` each, of images ``frame_000000.png``, …; a lost target is not there."""
+    """COCO annotations with a ``track_id`` each; a lost target is not there.
+
+    Args:
+        path: the file.
+        size: width and height of the frames.
+        name_of: gives the name of a frame's image by its number, as :meth:`Source.name_of` does.
+    """
+
+    def __init__(self, path: Path_, size: tuple[int, int], name_of: Callable[[int], str]) -> None:
+        super().__init__(path, size)
+        self._name_of = name_of
 
     def _document(self) -> str:
         width, height = self._size
@@ -133,7 +158,7 @@ class CocoSink(_DocumentSink):
         annotations: list[dict[str, Any]] = []
         for record in (record for records in self._frames for record in records):
             if not images or images[-1]["id"] != record.frame:
-                name = f"frame_{record.frame:06d}.png"
+                name = self._name_of(record.frame)
                 images.append({"id": record.frame, "file_name": name, "width": width, "height": height})
             if record.state != "lost":
                 annotations.append({
@@ -310,19 +335,8 @@ class MavlinkSink(_Link):
                 "lost": names.CAMERA_TRACKING_STATUS_FLAGS_ERROR,
             }[records[0].state]
         data, centre = names.CAMERA_TRACKING_TARGET_DATA_IN_STATUS, ((left + right) / 2, (top + bottom) / 2)
-        self._pack(
-            names.MAVLink_camera_tracking_image_status_message(
-                status,
-                mode,
-                data,
-                *centre,
-                float("nan"),
-                left,
-                top,
-                right,
-                bottom,
-            )
-        )
+        fields = (status, mode, data, *centre, float("nan"), left, top, right, bottom)
+        self._pack(names.MAVLink_camera_tracking_image_status_message(*fields))
 
     def _pack(self, message: Any) -> None:
         data = message.pack(self._link)

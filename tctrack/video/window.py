@@ -12,19 +12,28 @@ import cv2
 
 from tctrack.errors import BoxError, DependencyError, OutputError
 from tctrack.types import Box, Frame
-from tctrack.video.overlay import Overlay, draw_box, draw_plate, target_colour
+from tctrack.video.overlay import WHITE, Overlay, draw_box, draw_plate, target_colour
 from tctrack.video.session import Session
 from tctrack.video.sinks import DEFAULT_FPS
 from tctrack.video.sources import Source
 
 ESCAPE = 27
 QUIT_KEYS = {ord("q"), ESCAPE}
+ENTER_KEYS = {10, 13}
+#: What the arrow keys move the pointer by, right and down: their codes with X11, Windows and macOS.
+ARROWS = {
+    **dict.fromkeys((0xFF51, 0x250000, 0xF702), (-1, 0)),
+    **dict.fromkeys((0xFF52, 0x260000, 0xF700), (0, -1)),
+    **dict.fromkeys((0xFF53, 0x270000, 0xF703), (1, 0)),
+    **dict.fromkeys((0xFF54, 0x280000, 0xF701), (0, 1)),
+}
 #: Milliseconds between two looks at the mouse while a picture stands still.
 TICK = 20
 #: A drag of fewer pixels is a click.
 MIN_DRAG = 4
 HELP = (
     "drag: draw a box around a target",
+    "arrows, Enter: the same without a mouse, from corner to corner",
     "n: another target",
     "r: draw again the target under the mouse, or the newest",
     "d: drop the target under the mouse, or the newest",
@@ -88,10 +97,10 @@ class Window:
             cv2.resizeWindow(self.title, min(frame.shape[1], 1280), min(frame.shape[0], 720))
             self._new = False
         cv2.imshow(self.title, frame)
-        key = cv2.waitKey(milliseconds)
+        key = cv2.waitKeyEx(milliseconds)
         if cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1:
             return ESCAPE
-        return None if key < 0 else key & 0xFF
+        return None if key < 0 else key if key in ARROWS else key & 0xFFFF  # above are Shift, Num Lock, …
 
     def show(self, frame: Frame) -> bool:
         """Show a frame; return False once the user pressed q or Esc, or closed the window."""
@@ -115,6 +124,8 @@ class Operator:
         self._window, self._session, self._source, self._overlay = window, session, source, overlay
         self._press: tuple[int, int] | None = None
         self._pointer = (0, 0)
+        self._heading: tuple[int, int] | None = None  # of the arrow key that moves the pointer, and how often by now
+        self._moves = 0
         self._drawn: Box | None = None
         self._wanted = not session.ids
         self._again: int | None = None
@@ -170,7 +181,12 @@ class Operator:
     def _obey(self, key: int, frame: Frame) -> bool:
         """Do what a key asks; return whether the next frame is asked for."""
         letter = chr(key)
-        if letter == " ":
+        if key in ARROWS:
+            self._move(ARROWS[key], frame)
+        elif key in ENTER_KEYS:
+            event = cv2.EVENT_LBUTTONDOWN if self._press is None else cv2.EVENT_LBUTTONUP
+            self._on_mouse(event, *self._pointer, 0, None)
+        elif letter == " ":
             self._paused = not self._paused
         elif letter == "s":
             self._paused = True
@@ -214,7 +230,18 @@ class Operator:
             return
         self._wanted, self._again, self._word = False, None, ""
 
+    def _move(self, heading: tuple[int, int], frame: Frame) -> None:
+        """Move the pointer by an arrow key, faster as it repeats; first from the picture's centre."""
+        size = frame.shape[1::-1]
+        self._moves = self._moves + 1 if heading == self._heading else 1
+        self._heading = heading
+        start = self._pointer if any(self._pointer) else (size[0] // 2, size[1] // 2)
+        far = min(2 * self._moves, 40)
+        x, y = (min(max(at + far * by, 1), end - 1) for at, by, end in zip(start, heading, size, strict=True))
+        self._pointer = x, y
+
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _: Any) -> None:
+        self._heading = self._heading if (x, y) == self._pointer else None
         self._pointer = x, y
         if event == cv2.EVENT_LBUTTONDOWN:
             self._press = x, y
@@ -236,6 +263,8 @@ class Operator:
         if self._press is not None:
             colour = target_colour(self._again or max(self._session.ids, default=0) + 1)
             draw_box(picture, self._rubber_band(), colour=colour)
+        if self._heading is not None:
+            cv2.drawMarker(picture, self._pointer, WHITE, cv2.MARKER_CROSS, round(height / 24), 1, cv2.LINE_AA)
         words = [self._word] if self._word else []
         if self._wanted:
             other = bool(self._session.ids) and self._again is None

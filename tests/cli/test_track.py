@@ -90,9 +90,13 @@ def test_start_and_frames(video: Path, tmp_path: Path) -> None:
 def test_image_folder(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     for index, frame in enumerate(square_frames(11)):
-        cv2.imwrite(str(tmp_path / "frames" / f"{index}.jpg"), frame)
-    assert track(tmp_path / "frames", "--box", BOX, "--model", "static", "--boxes", tmp_path / "b.txt") == 0
-    assert len(read_boxes(tmp_path / "b.txt")) == 11
+        cv2.imwrite(str(tmp_path / "frames" / f"img{index:03d}.jpg"), frame)
+    outputs = ("--boxes", tmp_path / "b.txt", "--coco", tmp_path / "a.json")
+    for source, start in ((tmp_path / "frames", 0), (tmp_path / "frames" / "img%03d.jpg", 3)):
+        assert track(source, "--box", BOX, "--model", "static", "--start", start, *outputs) == 0
+        assert len(read_boxes(tmp_path / "b.txt")) == 11 - start
+        images = json.loads((tmp_path / "a.json").read_text())["images"]
+        assert [image["file_name"] for image in images] == [f"img{index:03d}.jpg" for index in range(start, 11)]
 
 
 def test_a_checkpoint_as_the_model(video: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ OPEN: dict[str, Callable[[Path], Any]] = {
     "boxes.jsonl": JsonlSink,
     "tracks.txt": MotSink,
     "tracks.xml": lambda path: CvatSink(path, SIZE),
-    "tracks.json": lambda path: CocoSink(path, SIZE),
+    "tracks.json": lambda path: CocoSink(path, SIZE, str),
     "video.mp4": lambda path: VideoSink(path, SIZE),
     "frames": FrameSink,
 }
@@ -120,12 +120,12 @@ def test_mot_challenge(tmp_path: Path) -> None:
 
 
 def test_coco(tmp_path: Path) -> None:
-    with CocoSink(tmp_path / "a.json", SIZE) as sink:
+    with CocoSink(tmp_path / "a.json", SIZE, "img{}.jpg".format) as sink:
         sink.write([record(4), record(4, 2)])
         sink.write([record(5, 1, "lost"), record(5, 2)])
     found = json.loads((tmp_path / "a.json").read_text())
     images = [(image["id"], image["file_name"], image["width"], image["height"]) for image in found["images"]]
-    assert images == [(4, "frame_000004.png", *SIZE), (5, "frame_000005.png", *SIZE)]
+    assert images == [(4, "img4.jpg", *SIZE), (5, "img5.jpg", *SIZE)]
     assert [(a["id"], a["image_id"], a["track_id"]) for a in found["annotations"]] == [(1, 4, 1), (2, 4, 2), (3, 5, 2)]
     first = found["annotations"][0]
     assert (first["bbox"], first["area"], first["category_id"]) == ([10.123, 20, 30.5, 40], 1220, 1)

@@ -130,6 +130,17 @@ def test_pause_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert film.log[:6] == ["hold 0", "still 0", "resume 0", "hold 1", "stepped 1", "resume 1"]
 
 
+LEFT, UP_KEY, RIGHT, DOWN_KEY, ENTER = map(chr, (0xFF51, 0xFF52, 0xFF53, 0xFF54, 13))
+
+
+def test_a_box_is_drawn_by_keys_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the picture's centre, with steps that grow while a key is held."""
+    script = [LEFT, LEFT, UP_KEY, ENTER, *[RIGHT] * 5, *[DOWN_KEY] * 4, LEFT, ENTER]
+    screen, seen = play(monkeypatch, script, Film(1), Session(Still))
+    assert seen == [[(1, Box(154, 118, 28, 20))]]
+    assert screen.shown[1].sum() > screen.shown[0].sum()  # where the pointer is
+
+
 def test_escape_leaves_a_box_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     script = [*drag(10, 10, 50, 40), (DOWN, 60, 60), (MOVE, 90, 90), "\x1b", (UP, 90, 90), "q"]
     _, seen = play(monkeypatch, script, Film(50), Session(Still))
@@ -168,7 +179,7 @@ def test_speed(monkeypatch: pytest.MonkeyPatch) -> None:
         session = Session(Still)
         session.add(np.zeros((SIZE[1], SIZE[0], 3), np.uint8), (1, 1, 9, 9))
         screen = Screen(monkeypatch, keys)
-        monkeypatch.setattr("cv2.waitKey", lambda wait: now.__setitem__(0, now[0] + wait / 1e3) or screen._next())
+        monkeypatch.setattr("cv2.waitKeyEx", lambda wait: now.__setitem__(0, now[0] + wait / 1e3) or screen._next())
         began = now[0]
         film = Film(1000)
         with Window("title") as window:
