@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from tctrack.cli import keep_freed_memory
 from tctrack.engines.torch import TorchEngine
-from tctrack.geometry.camera_motion import follow_camera, thumbnail
+from tctrack.geometry.camera_motion import GroundView, follow_camera, thumbnail
 from tctrack.geometry.crops import crop_square, crop_subpixel, mean_colour
 from tctrack.models.build import build_model
 from tctrack.ops.fold import fold_batch_norms
@@ -56,9 +56,10 @@ def test_crop(benchmark: Any, way: str) -> None:
 def test_camera_motion(benchmark: Any, part: str) -> None:
     scene = cv2.resize(ground(np.random.default_rng(0), 400), (1300, 740))
     before, after = thumbnail(scene[:720, :1280]), thumbnail(scene[4:724, 7:1287])
+    _, view = follow_camera(GroundView(before), before, 1280)  # as in a stream, where corners are followed on
     parts = {
         "thumbnail": lambda: thumbnail(scene[:720, :1280]),
-        "motion": lambda: follow_camera(before, after, 1280),
+        "motion": lambda: follow_camera(view, after, 1280),
     }
     benchmark(parts[part])
 

@@ -14,7 +14,7 @@ from tctrack.config import build
 from tctrack.engines import Engine, State, load_engine
 from tctrack.errors import TrackerError
 from tctrack.geometry.boxes import check_box, context_side
-from tctrack.geometry.camera_motion import CameraMotion, follow_camera, thumbnail
+from tctrack.geometry.camera_motion import CameraMotion, GroundView, follow_camera, thumbnail
 from tctrack.geometry.crops import check_frame, crop_square, crop_subpixel, mean_colour
 from tctrack.geometry.decode import choose
 from tctrack.settings import TrackerSettings
@@ -48,8 +48,8 @@ class TrackerState(NamedTuple):
     """Width and height of the estimate in frame pixels."""
     temporal: State
     """The network's state, a batch of one."""
-    thumbnail: NDArray[np.uint8] | None = None
-    """A small copy of the last frame, to estimate camera motion from."""
+    ground: GroundView | None = None
+    """What is kept of the last frame, to estimate the camera's motion."""
     velocity: tuple[float, float] = (0.0, 0.0)
     """Of the target over the ground, in frame pixels per frame."""
     hidden: int = 0
@@ -122,10 +122,10 @@ class SiameseTracker:
         search = self._crop(frame, centre, context, info.search_size, fill)
         scale = info.template_size / context
         temporal = self.engine.start(template[None], search[None], np.array([[w * scale, h * scale]], np.float32))
-        small = thumbnail(frame) if self.settings.motion else None
+        ground = GroundView(thumbnail(frame)) if self.settings.motion else None
         least = min(w, MIN_SIDE), min(h, MIN_SIDE)
         there = presence.begin(search, (w * scale, h * scale)) if self.settings.lost else None
-        return TrackerState(frame_size, fill, context, least, centre, (w, h), temporal, small, presence=there)
+        return TrackerState(frame_size, fill, context, least, centre, (w, h), temporal, ground, presence=there)
 
     def step(self, frame: Frame, state: TrackerState) -> tuple[TrackResult, TrackerState]:
         """Find the target in the frame after ``state``; return it and the new state.
@@ -145,26 +145,26 @@ class SiameseTracker:
             return []
         for state in states:
             check_frame(frame, state.frame_size)
-        small, motions = self._follow_camera(frame, states)
-        aims = [self._aim(frame, state, motion) for state, motion in zip(states, motions, strict=True)]
+        grounds = self._follow_camera(frame, states)
+        aims = [self._aim(frame, state, motion) for state, (motion, _) in zip(states, grounds, strict=True)]
         boxes, scores, temporal = self._run([aim.crop for aim in aims], [state.temporal for state in states])
         return [
-            self._settle(aim, boxes[n], scores[n], state._replace(temporal=temporal[n], thumbnail=small))
+            self._settle(aim, boxes[n], scores[n], state._replace(temporal=temporal[n], ground=grounds[n][1]))
             for n, (aim, state) in enumerate(zip(aims, states, strict=True))
         ]
 
     def _follow_camera(
         self, frame: Frame, states: Sequence[TrackerState]
-    ) -> tuple[NDArray[np.uint8] | None, list[CameraMotion | None]]:
-        """Return the frame's thumbnail, and the camera's motion since the frame where each target was last sought."""
+    ) -> list[tuple[CameraMotion | None, GroundView | None]]:
+        """Return for each target the camera's motion since the frame where it was last sought, and the new view."""
         if not self.settings.motion:
-            return None, [None] * len(states)
+            return [(None, None)] * len(states)
         small = thumbnail(frame)
-        motions: dict[int, CameraMotion | None] = {}  # targets that were sought in the same frame share it
+        views: dict[int, tuple[CameraMotion | None, GroundView]] = {}  # targets sought in the same frame share one
         for state in states:
-            if state.thumbnail is not None and id(state.thumbnail) not in motions:
-                motions[id(state.thumbnail)] = follow_camera(state.thumbnail, small, state.frame_size[0])
-        return small, [motions.get(id(state.thumbnail)) for state in states]
+            if state.ground is not None and id(state.ground) not in views:
+                views[id(state.ground)] = follow_camera(state.ground, small, state.frame_size[0])
+        return [views.get(id(state.ground), (None, GroundView(small))) for state in states]
 
     def _run(self, crops: Sequence[Frame], states: Sequence[State]) -> tuple[FloatArray, FloatArray, Sequence[State]]:
         """Run the network on a batch; return its candidates ``(B, N, 4)`` and ``(B, N)``, and the new states."""

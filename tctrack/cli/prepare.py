@@ -3,8 +3,9 @@
 KIND says how ROOT is laid out, which is as the set is distributed: vid (ImageNet VID, the folder ILSVRC2015), got10k,
 lasot (without its testing split), trackingnet, coco, youtubebb (its .csv files, and beside them the frames as
 CSV_NAME/CLASS/YOUTUBEID_MILLISECONDS_CLASS_OBJECT.jpg), folder (NAME.mp4 or NAME/ with images, and a box x,y,w,h for
-each frame in NAME.txt or NAME/groundtruth.txt, NaN where the target is absent) or yolo (images/ beside labels/ or
-polygons/).
+each frame in NAME.txt or NAME/groundtruth.txt, NaN where the target is absent), yolo (images/ beside labels/ or
+polygons/) or tracks (images, and tracks.json {"VIDEO/ID": [[IMAGE, x, y, w, h], ...]} or stills.json {IMAGE: [[LABEL,
+x, y, w, h], ...]} or both, in pixels; the targets of one VIDEO share its images).
 
 A run that was stopped goes on when it is repeated; the result is the same to the byte, with any number of workers.
 Damaged images are left out and named. Each pack holds one set; training mixes packs by weight.
@@ -12,6 +13,7 @@ Damaged images are left out and named. Each pack holds one set; training mixes p
 Examples:
   tctrack prepare got10k data/GOT-10k --out packs/got10k --stride 5
   tctrack prepare coco data/coco --out packs/coco --smallest 16
+  tctrack prepare tracks annotated --out packs/annotated
   tctrack prepare folder recordings --out packs/own --licence "ours"
   tctrack prepare lasot data/LaSOT --out packs/lasot511 --size 511 --max-frames 200    # TCTrack's own recipe
 """

@@ -14,6 +14,8 @@ from tctrack.types import FloatArray, Frame
 WIDTH = 256
 #: Corners to follow at most; the least number of them, and the least share of inliers, for an estimate.
 MOST, FEWEST, AGREEING = 80, 8, 0.3
+#: As long as so many corners of the ground are in sight, no others are looked for.
+ENOUGH = 40
 #: Least distance between corners, and side of the window by which each is followed, in thumbnail pixels.
 APART, WINDOW = 9, 9
 
@@ -39,30 +41,44 @@ class CameraMotion(NamedTuple):
         return float(x * self.scale), float(y * self.scale)
 
 
-def follow_camera(before: NDArray[np.uint8], after: NDArray[np.uint8], width: int) -> CameraMotion | None:
-    """Return the camera's motion between two frames, or None where it cannot be estimated.
+class GroundView(NamedTuple):
+    """What is kept of a frame, to estimate the camera's motion to the next."""
+
+    thumbnail: NDArray[np.uint8]
+    corners: NDArray[np.float32] | None = None
+    """Corners of the ground that were followed into it, at most 80, ``(N, 1, 2)``; None: to be looked for."""
+
+
+def follow_camera(before: GroundView, after: NDArray[np.uint8], width: int) -> tuple[CameraMotion | None, GroundView]:
+    """Return the camera's motion to a frame, or None where it cannot be estimated, and what to keep of the frame.
 
     Corners (Shi and Tomasi, CVPR 1994) are followed by pyramidal Lucas-Kanade; the similarity on which most of them
-    agree (RANSAC) is the ground's, as targets are small.
+    agree (RANSAC) is the ground's, as targets are small. Corners that agree are followed further.
 
     Args:
-        before: the first frame's thumbnail.
-        after: the second frame's.
+        before: the frame before.
+        after: the frame's thumbnail.
         width: of the frames, in pixels.
     """
-    corners = cv2.goodFeaturesToTrack(before, MOST, 0.01, APART)
+    lost = None, GroundView(after)
+    corners = before.corners
+    if corners is None:
+        corners = cv2.goodFeaturesToTrack(before.thumbnail, MOST, 0.01, APART)
     if corners is None or len(corners) < FEWEST:
-        return None
+        return lost
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
     moved, status, _ = cv2.calcOpticalFlowPyrLK(
-        before, after, corners, np.empty_like(corners), winSize=(WINDOW, WINDOW), criteria=criteria
+        before.thumbnail, after, corners, np.empty_like(corners), winSize=(WINDOW, WINDOW), criteria=criteria
     )
     followed = status[:, 0] == 1
     if followed.sum() < FEWEST:
-        return None
-    similarity, agree = cv2.estimateAffinePartial2D(
-        corners[followed], moved[followed], ransacReprojThreshold=1.0, maxIters=200
-    )
+        return lost
+    moved = moved[followed]
+    similarity, agree = cv2.estimateAffinePartial2D(corners[followed], moved, ransacReprojThreshold=1.0, maxIters=200)
     if similarity is None or agree.sum() < max(FEWEST, AGREEING * len(corners)):
-        return None
-    return CameraMotion(similarity, width / before.shape[1])
+        return lost
+    margin = WINDOW // 2
+    inside = (moved >= margin) & (moved < np.array(after.shape[::-1]) - margin)
+    kept = moved[(agree[:, 0] == 1) & inside.all((1, 2))]
+    view = GroundView(after, kept if len(kept) >= ENOUGH else None)
+    return CameraMotion(similarity, width / after.shape[1]), view

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tctrack.errors import SourceError
-from tctrack.types import FloatArray, Frame
+from tctrack.types import Frame
 
 
 def check_frame(frame: Frame, size: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -83,5 +83,4 @@ def crop_subpixel(
 
 def mean_colour(frame: Frame) -> NDArray[np.uint8]:
     """Return the mean of each channel of ``(H, W, 3)``, truncated to uint8."""
-    mean: FloatArray = frame.mean((0, 1))
-    return mean.astype(np.uint8)
+    return np.array(cv2.mean(frame)[:3]).astype(np.uint8)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -236,6 +236,32 @@ def _read_yolo(name: str, image: Path, file: Path) -> Recording:
     return _still(name, image, np.array(boxes).reshape(-1, 4))._replace(relative=True)
 
 
+def _find_tracks(root: Path) -> list[Item]:
+    videos: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for name, rows in _read_index(root / "tracks.json"):
+        boxes = {image: [float(side) for side in (x, y, w, h)] for image, x, y, w, h in rows}
+        videos.setdefault(name.rpartition("/")[0] or name, {})[name] = boxes
+    items = [Item(video, partial(_join_tracks, root, tracks)) for video, tracks in videos.items()]
+    for image, rows in _read_index(root / "stills.json"):
+        found = np.array([(x, y, w, h) for _, x, y, w, h in rows], np.float64).reshape(-1, 4)
+        name = STILL + str(Path(image).with_suffix(""))
+        items.append(Item(name, partial(_still, name, root / image, found)))
+    return items
+
+
+def _read_index(path: Path) -> Iterable[tuple[str, list[list[Any]]]]:
+    content: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return content.items()
+
+
+def _join_tracks(root: Path, tracks: dict[str, dict[str, list[float]]]) -> Recording:
+    """Join the tracks of a video, which name the same images."""
+    images = sorted({image for boxes in tracks.values() for image in boxes}, key=natural_key)
+    absent = [np.nan] * 4
+    joined = {name: np.array([boxes.get(image, absent) for image in images]) for name, boxes in tracks.items()}
+    return Recording(tuple(root / image for image in images), joined)
+
+
 #: What :func:`find_items` reads. Layouts and terms are those of the sets' own pages.
 TRAINING_SETS = {
     "vid": TrainingSet(
@@ -271,6 +297,11 @@ TRAINING_SETS = {
     "folder": TrainingSet(
         _find_folder,
         "NAME.mp4 or NAME/ with images, and x,y,w,h a frame in NAME.txt or NAME/groundtruth.txt",
+        "not stated",
+    ),
+    "tracks": TrainingSet(
+        _find_tracks,
+        'tracks.json {"VIDEO/ID": [[IMAGE, x, y, w, h], …]} or stills.json {IMAGE: [[LABEL, x, y, w, h], …]}, or both',
         "not stated",
     ),
     "yolo": TrainingSet(

@@ -105,5 +105,5 @@ def test_without_motion_the_search_stays_where_the_target_was() -> None:
     state = still.start(_frame(100, 100), (100, 100, SIDE, SIDE))
     for t in range(1, 4):
         _, state = still.step(_frame(100 + 4 * t, 100), state)
-    assert state.thumbnail is None
+    assert state.ground is None
     assert state.velocity == (0, 0)

@@ -132,6 +132,21 @@ def folder(root: Path) -> Truth:
     return {"walk": [NAN, box_at(1)], "track_img_run": [box_at(0), box_at(1)]}
 
 
+def tracks(root: Path) -> Truth:
+    for index in (2, 10):
+        write(root / f"street/{index}.jpg", index)
+    write(root / "crowd.jpg", 0)
+    both = {"street/a": [["street/10.jpg", *box_at(10)], ["street/2.jpg", *box_at(2)]]}
+    both["street/b"] = [["street/10.jpg", 50, 40, 30, 30]]
+    write(root / "tracks.json", json.dumps(both))
+    write(root / "stills.json", json.dumps({"crowd.jpg": [["person", *box_at(0)], ["person", 50, 40, 30, 30]]}))
+    return {
+        "street/a": [box_at(2), box_at(10)],
+        "street/b": [NAN, [50, 40, 30, 30]],
+        "img_crowd": [box_at(0), [50, 40, 30, 30]],
+    }
+
+
 def yolo(root: Path) -> Truth:
     x, y, w, h = box_at(0)
     box = f"0 {(x + w / 2) / WIDTH} {(y + h / 2) / HEIGHT} {w / WIDTH} {h / HEIGHT}"
@@ -143,7 +158,7 @@ def yolo(root: Path) -> Truth:
 
 
 LAYOUTS: dict[str, Callable[[Path], Truth]] = {
-    function.__name__: function for function in (vid, got10k, lasot, trackingnet, coco, youtubebb, folder, yolo)
+    function.__name__: function for function in (vid, got10k, lasot, trackingnet, coco, youtubebb, folder, tracks, yolo)
 }
 
 
@@ -192,6 +207,8 @@ def test_another_layout_is_refused_with_the_one_expected(
         ("lasot", "airplane/airplane-2/out_of_view.txt", "0,x,0"),
         ("trackingnet", "TRAIN_3/anno/aB_-c.txt", "1,2,3\n"),
         ("folder", "walk.txt", "1,2,3,4\n"),
+        ("tracks", "tracks.json", '{"street/a": [["street/2.jpg", 1]]}'),
+        ("tracks", "stills.json", "[]"),
         ("yolo", "labels/val/a.txt", "0 0.5 0.5 0.5\n"),
     ],
 )
