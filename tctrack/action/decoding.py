@@ -25,6 +25,8 @@ def count_frames(path: Path, decoder: str = "opencv") -> tuple[int, float]:
     """
     if not is_utf8(path):
         raise DatasetError(f"cannot read video {str(path)!a}: the name is not UTF-8; rename it")
+    if path.exists() and not path.is_file():  # a pipe would never open
+        raise DatasetError(f"cannot read video '{path}': it is no regular file")
     count, rate = (_probe_pyav if decoder == "pyav" else _probe_opencv)(path)
     if count <= 0 or rate <= 0:
         raise DatasetError(f"cannot read video '{path}': it is missing, damaged or empty")

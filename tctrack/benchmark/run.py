@@ -33,6 +33,8 @@ from tctrack.types import FloatArray, Frame, OnlineTracker
 
 #: Seconds to wait where nothing limits them.
 _LONG = 3600.0
+#: Where a frame has a limit, building the tracker has so many times that, and at least so many seconds.
+_BUILDING = 10, 30.0
 #: Makes a tracker; it crosses to worker processes, so it must be picklable.
 TrackerFactory = Callable[[], OnlineTracker]
 
@@ -56,7 +58,7 @@ class Job:
     repeat: int = 1
     real_time: RealTime | None = None
     timeout: float | None = None
-    """Seconds that :func:`in_processes` gives the tracker for a frame; None for no end."""
+    """Seconds that :func:`in_processes` gives the tracker for a frame, and ten times for building; None for no end."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,13 @@ def score_trackers(
 
 
 def execute(job: Job, alive: Callable[[], None] = lambda: None) -> Outcome:
-    """Run one job in this process, and call ``alive`` before each frame.
+    """Run one job in this process, and call ``alive`` before the tracker is built, and before each frame.
 
     Raises:
         ConfigError: the options are invalid, which concerns all jobs.
     """
     _seed(job.repeat)
+    alive()
     try:
         box = tuple(float(value) for value in job.sequence.boxes[0])
         tracker, frames = job.factory(), _announced(job.sequence.frames(), alive)
@@ -210,7 +213,7 @@ def in_processes(jobs: Sequence[Job], workers: int = 1, threads: int = 1) -> Ite
 
 
 class _Worker:
-    """A process that runs one job after another; before each frame it sends a sign of life."""
+    """A process that runs one job after another, and sends a sign of life before each step of it."""
 
     def __init__(self, threads: int) -> None:
         context = get_context("spawn")
@@ -221,14 +224,19 @@ class _Worker:
 
     def start(self, job: Job) -> None:
         """Begin a job."""
-        self._job, self._frames, self._seen = job, 0, time.monotonic()
+        self._job, self._steps, self._seen = job, 0, time.monotonic()
         self.pipe.send(job)
 
     def patience(self) -> float:
-        """Return the seconds until the job takes too long; building a tracker may take any time."""
-        if self._job.timeout is None or not self._frames:
-            return _LONG
-        return max(0.0, self._seen + self._job.timeout - time.monotonic())
+        """Return the seconds until the job takes too long."""
+        limit = self._limit()
+        return _LONG if limit is None else max(0.0, self._seen + limit - time.monotonic())
+
+    def _limit(self) -> float | None:
+        if self._job.timeout is None or not self._steps:  # starting a process may take any time
+            return None
+        times, least = _BUILDING
+        return self._job.timeout if self._steps > 1 else max(times * self._job.timeout, least)
 
     def poll(self) -> Outcome | None:
         """Return what came of the job, if it is over.
@@ -244,14 +252,15 @@ class _Worker:
                 if message is not None:
                     run, error = message
                     return Outcome(self._job, run, error)
-                self._frames, self._seen = self._frames + 1, time.monotonic()
+                self._steps, self._seen = self._steps + 1, time.monotonic()
         except (EOFError, OSError):
             self.process.join()
             return Outcome(self._job, error=f"the tracker ended its process (exit code {self.process.exitcode})")
         if self.patience():
             return None
         self.end()
-        return Outcome(self._job, error=f"no answer for frame {self._frames} in {self._job.timeout:g} s (--timeout)")
+        step = f"for frame {self._steps - 1}" if self._steps > 1 else "of its constructor"
+        return Outcome(self._job, error=f"no answer {step} in {self._limit():g} s (--timeout)")
 
     def end(self) -> None:
         """End the process, whatever it does."""

@@ -55,7 +55,10 @@ class BenchmarkSequence:
 
         if isinstance(self.source, Path):
             with open_source(str(self.source)) as video:
-                yield from video
+                for frame in video:
+                    if video.dropped:
+                        raise DatasetError(f"{self.source}: the frame before frame {video.number} is damaged")
+                    yield frame
             return
         for path in self.source:
             image = read_image(path)

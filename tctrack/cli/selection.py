@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class TrackerSpec:
         given = [Path(str(value)) for value in (self.name, *self.options.values())]
         given += [SHIPPED / f"{self.name}.safetensors", SHIPPED / self.name]
         if self.imported:
-            given.append(Path(sys.modules[self.name.partition(":")[0]].__file__ or ""))
+            found = importlib.util.find_spec(self.name.partition(":")[0])
+            given.append(Path((found and found.origin) or ""))
         files = {path.name: sha256(path) for path in given if path.exists()}
         return {"tracker": self.name, "options": self.options, "files": files, "version": __version__}
 
@@ -72,19 +74,35 @@ def parse_tracker(text: str) -> tuple[str, TrackerSpec]:
     return label, TrackerSpec(name, options)
 
 
-def parse_trackers(texts: Sequence[str]) -> dict[str, TrackerSpec]:
+def parse_trackers(texts: Sequence[str], timeout: float | None = None) -> dict[str, TrackerSpec]:
     """Parse several trackers, and build each once, so that a mistake shows before the first sequence.
+
+    Those of others are built in a process of their own, where what ends or stops it is no mistake yet.
+
+    Args:
+        texts: as of :func:`parse_tracker`.
+        timeout: of a job that only builds the tracker; see :class:`tctrack.benchmark.run.Job`.
 
     Raises:
         ConfigError: two trackers have the same label, or one cannot be built.
         DependencyError: a tracker needs something that is not there.
     """
+    import numpy as np
+
+    from tctrack.benchmark import run
+    from tctrack.benchmark.sequences import BenchmarkSequence
+
+    _find_modules_here()
+    nothing = BenchmarkSequence("nothing", np.zeros((1, 4)))
     factories: dict[str, TrackerSpec] = {}
     for text in texts:
         label, factory = parse_tracker(text)
         if label in factories:
             raise ConfigError(f"two trackers are called '{label}'; give one of them ,label=NAME")
-        factory()
+        if factory.imported:
+            list(run.in_processes([run.Job(label, factory, nothing, Path(), timeout=timeout)]))
+        else:
+            factory()
         factories[label] = factory
     return factories
 
@@ -100,8 +118,7 @@ def make_tracker(name: str, **options: Any) -> OnlineTracker:
         from trackers import build_tracker
 
         return build_tracker(name, **options)
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # for the user's module: a console script does not look there
+    _find_modules_here()
     try:
         return ImportedTracker(getattr(importlib.import_module(module_name), class_name)(**options))
     except Exception as error:  # foreign code: whatever it raises
@@ -125,6 +142,12 @@ class ImportedTracker:
         from tctrack.types import Box, TrackResult
 
         return TrackResult(Box(*(float(value) for value in self._tracker.update(_to_image(frame)))))
+
+
+def _find_modules_here() -> None:
+    """Let the user's module be found in the current folder, where a console script does not look."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:

@@ -63,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=argument(Positive),
         metavar="S",
-        help=f"seconds for a frame, after which the sequence fails (default: none; {PATIENCE:g} for module:Class)",
+        help=f"seconds for a frame, after which the sequence fails, and ten times that (30 at least) for building "
+        f"the tracker (default: none; {PATIENCE:g} for module:Class)",
     )
     add_launch_arguments(parser)
 
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if found.missing and not args.sequences:
         print(_missing_line(found.benchmark.name, len(found.sequences), found.missing), file=sys.stderr)
     folder = args.results / found.benchmark.name
-    trackers = parse_trackers(args.tracker)
+    trackers = parse_trackers(args.tracker, args.timeout or PATIENCE)
     limits = {name: args.timeout or (PATIENCE if spec.imported else None) for name, spec in trackers.items()}
     jobs = [replace(job, timeout=limits[job.tracker]) for job in plan(folder, trackers, found.sequences, args.repeat)]
     online = {"fps": args.fps, "latency": args.latency} if args.realtime else {}

@@ -283,13 +283,16 @@ class _PushedCamera:
     rate: float | None = None
 
     def __init__(self, pictures: queue.Queue[bytes]) -> None:
-        self._pictures = pictures
+        self._pictures, self.damaged = pictures, 0
 
     def read(self) -> Frame | None:
+        self.damaged = 0
         try:
-            return decode_image(self._pictures.get(timeout=PATIENCE))
+            while (frame := decode_image(self._pictures.get(timeout=PATIENCE))) is None:
+                self.damaged += 1
         except queue.Empty:
             return None
+        return frame
 
     def close(self) -> None:
         pass

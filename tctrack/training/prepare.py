@@ -160,10 +160,10 @@ def _frames(source: Path | tuple[Path, ...], numbers: list[int]) -> Iterator[tup
         return
     missing = dict.fromkeys(numbers)
     with contextlib.suppress(SourceError), open_source(source) as video:
-        for number, frame in zip(range(max(numbers, default=-1) + 1), video, strict=False):
-            if number in missing:
-                del missing[number]
-                yield number, str(source), frame
+        for frame in itertools.takewhile(lambda _: video.number <= max(numbers, default=-1), video):
+            if video.number in missing:
+                del missing[video.number]
+                yield video.number, str(source), frame
     yield from ((number, f"{source}#{number}", None) for number in missing)
 
 

@@ -18,11 +18,14 @@ def read_image(path: Path) -> Frame | None:
         return None
 
 
+def is_cut(data: bytes) -> bool:
+    """Whether bytes are a JPEG without its end, of which OpenCV and FFmpeg may decode the rest as grey."""
+    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")  # end, last scan
+
+
 def decode_image(data: bytes) -> Frame | None:
     """Return what the bytes of an image file show, as :func:`read_image` does."""
-    # OpenCV may decode the rest of a truncated JPEG as grey: the end must come after the last scan's start.
-    cut = data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    if not data or cut:
+    if not data or is_cut(data):
         return None
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import re
 import threading
@@ -22,7 +23,7 @@ import numpy as np
 from tctrack.errors import SourceError
 from tctrack.files import IMAGE_SUFFIXES, is_utf8, natural_key
 from tctrack.types import Frame
-from tctrack.video.images import read_image
+from tctrack.video.images import is_cut, read_image
 
 #: What an address may start with.
 SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
@@ -57,11 +58,11 @@ class Source(ABC):
     """An open source: iterate over it once, and close it (or use it as a context manager)."""
 
     info: VideoInfo
-    #: Number in the source, from 0, of the frame that was given last; a live source counts those that it dropped, too.
+    #: Number in the source, from 0, of the frame that was given last; those that were dropped count, too.
     number = -1
     #: The frame's time in seconds: by the file's time stamps, or since a live source was opened; None if unknown.
     time: float | None = None
-    #: Frames of a live source that came and went while the reader was busy.
+    #: Frames that were passed over: damaged ones of a video, and of a live source those that came too fast.
     dropped = 0
 
     @property
@@ -74,7 +75,7 @@ class Source(ABC):
         """Yield frames ``(H, W, 3)``, uint8, BGR, all of the size in ``info``.
 
         Raises:
-            SourceError: a frame is missing, damaged, or of another size.
+            SourceError: an image is missing, damaged, or of another size, or a video is cut.
         """
 
     def name_of(self, number: int) -> str:
@@ -201,10 +202,10 @@ class FileSource(Source):
     """A video of some length, read at the reader's pace. What decodes before a defect is given before the error."""
 
     def __init__(self, decoder: _Decoder, start: int, frames: int | None) -> None:
-        self._decoder, self._end = decoder, None if frames is None else start + frames
+        self._decoder, self._end = decoder, math.inf if frames is None else start + frames
         skipped = sum(1 for _ in itertools.islice(decoder, start))
         self.number = skipped - 1
-        first = decoder.read()
+        first = self._read()
         if first is None:
             decoder.close()
             if skipped:
@@ -217,8 +218,8 @@ class FileSource(Source):
         self.info = VideoInfo(first.shape[1], first.shape[0], decoder.rate, total, live=False)
 
     def __iter__(self) -> Iterator[Frame]:
-        while self.number + 1 != self._end:
-            frame, self._first = self._decoder.read() if self._first is None else self._first, None
+        while self.number + 1 < self._end:
+            frame, self._first = self._read() if self._first is None else self._first, None
             if frame is None:
                 end, declared = self.number + 1, self._decoder.length or 0
                 if declared - end > max(1, LENGTH_TOLERANCE * declared):
@@ -228,7 +229,14 @@ class FileSource(Source):
             self.number += 1
             rate = self.info.fps
             self.time = self._decoder.time if self._decoder.time is not None or not rate else self.number / rate
-            yield frame
+            if self.number < self._end:
+                yield frame
+
+    def _read(self) -> Frame | None:
+        frame = self._decoder.read()
+        self.number += self._decoder.damaged
+        self.dropped += self._decoder.damaged
+        return frame
 
     def seek(self, number: int) -> None:
         """See :class:`Source`."""
@@ -245,6 +253,8 @@ class Reader(Protocol):
     """What a live source reads: ``rate`` in frames per second, if known; ``read`` gives None when it broke."""
 
     rate: float | None
+    damaged: int
+    """Frames that the last ``read`` passed over."""
 
     def read(self) -> Frame | None:
         """Wait for the next frame."""
@@ -289,6 +299,7 @@ class LiveSource(Source):
         self._kept: deque[tuple[int, float, Frame]] = deque()
         self._stride: int | None = None
         self._ended = False
+        self._pass_over(reader.damaged)
         self._receive(frame)
         self._thread = threading.Thread(target=self._pump, args=(reader,), daemon=True)
         self._thread.start()
@@ -332,6 +343,10 @@ class LiveSource(Source):
             self.number, self.time, frame = taken
             yield frame
 
+    def _pass_over(self, frames: int) -> None:
+        self._count += frames
+        self.dropped += frames
+
     def _receive(self, frame: Frame) -> None:
         with self._arrived:
             item = self._count, time.monotonic() - self._began, frame
@@ -354,6 +369,7 @@ class LiveSource(Source):
         size = self.info.height, self.info.width
         while not self._stop.is_set():
             frame = reader.read()
+            self._pass_over(reader.damaged)
             if frame is None:
                 if self._connect is None:
                     break
@@ -363,6 +379,8 @@ class LiveSource(Source):
                     reader = self._connect()
             elif frame.shape[:2] == size:
                 self._receive(frame)
+            else:
+                self._pass_over(1)
         reader.close()
         with self._arrived:
             self._ended = True
@@ -372,6 +390,8 @@ class LiveSource(Source):
 class _Decoder:
     """The frames of a file, stream or pipe; iterating skips them without making pictures.
 
+    FFmpeg would show the rest of a cut JPEG as grey, or as the frame before.
+
     Raises:
         SourceError: it cannot be opened, or is no video.
     """
@@ -379,6 +399,8 @@ class _Decoder:
     def __init__(self, name: str, address: str) -> None:
         self.name, self._address = name, address
         self.time: float | None = None
+        #: Frames that the last :meth:`read` passed over, as they are damaged.
+        self.damaged = 0
         scheme = address.partition("://")[0]
         options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
         try:
@@ -390,6 +412,9 @@ class _Decoder:
             raise SourceError(f"{name}: no frame can be decoded; the file is damaged or no video") from None
         if scheme not in SCHEMES:  # whole frames in parallel would delay a stream
             stream.thread_type = "AUTO"
+        self._jpegs = stream.codec_context.name == "mjpeg"
+        if self._jpegs:
+            stream.codec_context.options = {"err_detect": "explode"}
         rate = stream.average_rate or stream.guessed_rate
         self.rate = float(rate) if rate and 0 < rate <= 1000 else None
         duration = self._container.duration
@@ -405,13 +430,17 @@ class _Decoder:
 
     def read(self) -> Frame | None:
         """Return the next frame, or None at the end or where the stream broke."""
-        found = next((frame for frame in self._frames if (frame.pts or 0) >= self._from), None)
-        if found is None:
-            return None
-        self.time = found.time
-        picture: Frame = found.to_ndarray(format="bgr24")
-        turns = round(found.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+        self.damaged = 0
+        for found in self._frames:
+            if (found.pts or 0) < self._from:
+                continue
+            if not isinstance(found, av.Packet):
+                self.time = found.time
+                picture: Frame = found.to_ndarray(format="bgr24")
+                turns = round(found.rotation / 90) % 4
+                return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+            self.damaged += 1
+        return None
 
     def seek(self, number: int, at: int) -> None:
         """Let :meth:`read` go on with a frame, which all time stamps, read once, tell how to find.
@@ -436,7 +465,7 @@ class _Decoder:
                 self._container.seek(self._stamps[max(number - back, 0)], stream=self._stream)
                 self._frames = self._decode()
                 found = next(self._frames, None)
-                if back > number or (found is not None and found.pts <= self._stamps[number]):
+                if back > number or (found is not None and (found.pts or 0) <= self._stamps[number]):
                     self._frames = itertools.chain([found] if found else [], self._frames)
                     break
                 back = 2 * back + 8
@@ -449,12 +478,14 @@ class _Decoder:
         self._container.close()
 
     def _decode(self) -> Iterator[Any]:
+        """Yield frames, and in the place of a damaged one its packet; those after it may be whole."""
         try:
             for packet in self._container.demux(self._stream):
                 try:
-                    yield from packet.decode()
-                except av.error.InvalidDataError:  # a damaged frame; those after it may be whole
-                    continue
+                    found = [packet] if self._jpegs and is_cut(bytes(packet)) else packet.decode()
+                except av.FFmpegError:
+                    found = [packet]
+                yield from found
         except (av.FFmpegError, OSError):
             return
 
@@ -472,6 +503,7 @@ class _Camera:
             raise SourceError(f"camera {index}: cannot be opened; is it connected, switched on and not in use?")
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.rate = rate if 0 < rate <= 1000 else None
+        self.damaged = 0
 
     def read(self) -> Frame | None:
         """Return the next frame, or None where the camera broke."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,9 @@ def test_motion_cannot_be_told_from_unordered_frames() -> None:
         blue = (clip[..., 0] - clip[..., 2] > 150).sum((1, 2)).argmax()
         assert abs(red - blue) == LENGTH // 2
         assert (red < blue) == (label % 2 == 0)
+
+
+def test_a_pipe_in_place_of_a_video_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(DatasetError, match="no regular file"):
+        count_frames(tmp_path / "pipe.mp4")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import faulthandler
 import io
 import os
 import re
@@ -46,12 +47,12 @@ class Judge:
         self._logs = self.place / "logs"
         self._logs.mkdir()
 
-    def run(self, case: Case) -> None:
-        """Run a case and judge it."""
+    def run(self, case: Case, patience: int = PATIENCE) -> None:
+        """Run a case and judge it; it hangs after so many seconds."""
         folder = self.place / "case"
         folder.mkdir()
         out, err = io.StringIO(), io.StringIO()
-        code, fault = self._call(case, folder, out, err)
+        code, fault = self._call(case, patience, folder, out, err)
         self.counts["cases"] += 1
         self.counts[f"exit {code}"] += 1
         found = dict(self._judge(case, folder, code, out.getvalue(), err.getvalue()))
@@ -63,12 +64,13 @@ class Judge:
         shutil.rmtree(folder, ignore_errors=True)
 
     def _call(
-        self, case: Case, folder: Path, out: io.StringIO, err: io.StringIO
+        self, case: Case, patience: int, folder: Path, out: io.StringIO, err: io.StringIO
     ) -> tuple[int | None, tuple[str, str] | None]:
         path, before = list(sys.path), Path.cwd()
         previous = signal.signal(signal.SIGALRM, _hang)
         os.chdir(folder)
-        signal.alarm(PATIENCE)
+        signal.alarm(patience)
+        faulthandler.dump_traceback_later(3 * patience, exit=True)  # where no signal helps
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _here(self._logs):
                 return main([case.verb, *case.words]), None
@@ -81,6 +83,7 @@ class Judge:
             return None, ("traceback", "".join(traceback.format_exception(error)[-3:]))
         finally:
             signal.alarm(0)
+            faulthandler.cancel_dump_traceback_later()
             signal.signal(signal.SIGALRM, previous)
             os.chdir(before)
             sys.path[:] = path

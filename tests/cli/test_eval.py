@@ -110,7 +110,9 @@ def test_results_of_two_runs_are_not_mixed(
     ("body", "message"),
     [("os.kill(os.getpid(), 11)", "the tracker ended its process (exit code -11)"), ("time.sleep(99)", "no answer")],
 )
+@pytest.mark.parametrize("where", ["__init__", "update"])
 def test_a_tracker_that_crashes_or_hangs_costs_its_sequence(
+    where: str,
     body: str,
     message: str,
     root: Path,
@@ -121,14 +123,19 @@ def test_a_tracker_that_crashes_or_hangs_costs_its_sequence(
     shutil.copytree(root / "DTB70" / "Car6", root / "DTB70" / "Gull1")
     (root / "DTB70" / "Gull1" / "groundtruth_rect.txt").write_text("1,1,9,9\n" * 5)
     (tmp_path / "their_trackers.py").write_text(
-        "import os, time\n"
+        "import os, time, pathlib\n"
+        "built = pathlib.Path(__file__).with_name('built')\n"
         "class Bad:\n"
+        "    def __init__(self):\n"
+        "        built.write_text(f'{built.exists() and built.read_text()}.')\n"
+        f"        if {where == '__init__'} and built.read_text() == 'False..': {body}\n"
         "    def init(self, image, box): self.box = box\n"
         "    def update(self, image):\n"
-        f"        if self.box[0] != 1: {body}\n"
+        f"        if {where == 'update'} and self.box[0] != 1: {body}\n"
         "        return self.box\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("tctrack.benchmark.run._BUILDING", (1, 2.0))
     words = ["--dataset", "DTB70", "--root", str(root), "--results", str(tmp_path / "results"), "--timeout", "2"]
     assert main(["test", *words, "--tracker", "their_trackers:Bad,label=bad"]) == 1
     assert f"failed: bad on Car6: {message}" in capsys.readouterr().err

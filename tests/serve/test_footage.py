@@ -85,6 +85,7 @@ class Camera:
     """Gives frames whose number can be told."""
 
     rate: float | None = None
+    damaged = 0
 
     def __init__(self) -> None:
         self._frames = iter(square_frames(30))

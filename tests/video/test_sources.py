@@ -5,6 +5,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ from queue import Queue
 from time import sleep
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -139,6 +141,8 @@ class Camera:
         self.exhausted, self.gate, self.released = threading.Event(), threading.Event(), threading.Event()
 
     rate = 30.0
+    damaged = 0
+    damaged = 0
 
     def read(self) -> Frame | None:
         frame = next(self._frames, None)
@@ -252,6 +256,31 @@ def test_a_named_pipe(tmp_path: Path) -> None:
     writer.start()
     assert numbers(pipe) == list(range(30))
     writer.join()
+
+
+@pytest.mark.parametrize("kept", [2, 200, 0.5, 0.98, -3])
+@pytest.mark.parametrize("live", [False, True])
+def test_cut_jpegs_of_a_video_are_passed_over_and_counted(kept: float, live: bool, tmp_path: Path) -> None:
+    """Of which FFmpeg would show the rest as grey, or as the frame before."""
+    pictures = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in square_frames(6)]
+    pictures[3] = pictures[3][: int(kept * len(pictures[3])) if isinstance(kept, float) else kept]
+    video = tmp_path / "a.mkv"
+    with av.open(str(video), "w") as file:
+        stream = file.add_stream("mjpeg", 25, width=WIDTH, height=HEIGHT, pix_fmt="yuvj420p")
+        for number, data in enumerate(pictures):
+            packet = av.Packet(data)
+            packet.stream, packet.pts, packet.time_base = stream, number, Fraction(1, 25)
+            file.mux(packet)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(b"".join(pictures),), daemon=True).start()
+    for path in (video,) if kept in (2, 200) else (video, pipe):  # in a pipe, a part of the head goes with the next
+        with open_source(path, live=live) as source:
+            if live:
+                source.hold()
+            given = [(source.number, frame_number(frame)) for frame in source]
+            assert source.dropped == 1
+        assert given == [(number, number) for number in (0, 1, 2, 4, 5)]
 
 
 def test_unknown_addresses_are_refused_by_a_list() -> None:
