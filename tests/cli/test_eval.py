@@ -135,8 +135,8 @@ def test_a_tracker_that_crashes_or_hangs_costs_its_sequence(
         "        return self.box\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("tctrack.benchmark.run._BUILDING", (1, 2.0))
-    words = ["--dataset", "DTB70", "--root", str(root), "--results", str(tmp_path / "results"), "--timeout", "2"]
+    monkeypatch.setattr("tctrack.benchmark.run._BUILDING", (1, 8.0))
+    words = ["--dataset", "DTB70", "--root", str(root), "--results", str(tmp_path / "results"), "--timeout", "8"]
     assert main(["test", *words, "--tracker", "their_trackers:Bad,label=bad"]) == 1
     assert f"failed: bad on Car6: {message}" in capsys.readouterr().err
     assert (tmp_path / "results" / "DTB70" / "bad" / "Gull1.txt").is_file()

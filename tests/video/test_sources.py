@@ -142,7 +142,6 @@ class Camera:
 
     rate = 30.0
     damaged = 0
-    damaged = 0
 
     def read(self) -> Frame | None:
         frame = next(self._frames, None)
