@@ -227,6 +227,19 @@ def write_text(path: StrPath, text: str) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Write text files as :func:`write_text` does, all of them or none.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        drafts = [stack.enter_context(Draft(path)) for path in texts]
+        for draft, text in zip(drafts, texts.values(), strict=True):
+            with naming(draft.path):
+                draft.part.write_bytes(text.encode(errors="backslashreplace"))
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder, and those above it, where they are missing.
 

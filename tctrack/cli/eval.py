@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.benchmark.catalogue import load_benchmark
     from tctrack.benchmark.evaluation import evaluate, format_table, to_csv, to_json, to_latex
     from tctrack.benchmark.results import find_trackers
-    from tctrack.files import check_outputs, write_text
+    from tctrack.files import check_outputs, write_texts
 
     found = load_benchmark(args.dataset, args.root, args.sequences)
     trackers = args.trackers or find_trackers(args.results, found.benchmark.name)
@@ -46,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(outputs, [*found.inputs(), *(args.results / found.benchmark.name).rglob("*.txt")])
     evaluation = evaluate(found, args.results, trackers, args.protocol, args.partial)
     print(format_table(evaluation))
-    for path, render in ((args.json, to_json), (args.csv, to_csv), (args.latex, to_latex)):
-        if path:
-            write_text(path, render(evaluation))
+    renderings = ((args.json, to_json), (args.csv, to_csv), (args.latex, to_latex))
+    texts = {path: render(evaluation) for path, render in renderings if path}
     if args.html:
         from tctrack.benchmark.report import render_html
 
-        write_text(args.html, render_html(evaluation, args.results))
+        texts[args.html] = render_html(evaluation, args.results)
+    write_texts(texts)
     return 0

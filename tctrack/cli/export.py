@@ -48,10 +48,12 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.engines.torch import TorchEngine
     from tctrack.errors import ConfigError
     from tctrack.export import export_model
+    from tctrack.files import check_outputs
     from tctrack.ops.fold import fold_batch_norms
 
     if (args.precision == "int8") != bool(args.calibrate and args.box):
         raise ConfigError("--precision int8 needs --calibrate VIDEO and --box X,Y,W,H; other precisions take neither")
+    check_outputs({"--out": args.out}, (args.model, args.weights, args.calibrate))
     name, loaded = load_network(args.model, args.weights)
     network = fold_batch_norms(loaded)
     reference = TorchEngine(network, name)

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from tctrack.benchmark.speed import render_html
-    from tctrack.files import check_outputs, write_text
+    from tctrack.files import check_outputs, write_texts
     from tctrack.geometry.boxes import check_box
     from tctrack.video import VideoSink, open_source
     from trackers.profiling import WARM_UP, compare, machine, peak, peak_memory, race, shares, summarize
@@ -121,10 +121,8 @@ def run(args: argparse.Namespace) -> int:
     if pair:
         report["comparison"] = {"names": pair, **compare(*(times[name] for name in pair))}
     print("\n".join(_lines(report)))
-    if args.json:
-        write_text(args.json, json.dumps(report, indent=1) + "\n")
-    if args.html:
-        write_text(args.html, render_html(report))
+    renderings = ((args.json, lambda report: json.dumps(report, indent=1) + "\n"), (args.html, render_html))
+    write_texts({path: render(report) for path, render in renderings if path})
     return 0
 
 

@@ -14,7 +14,7 @@ def to_map(tokens: Tensor, released_layout: bool) -> Tensor:
     scrambles positions and channels in a fixed way; ``released_layout`` does the same to every sample.
     """
     batch, positions, channels = tokens.shape
-    side = round(positions**0.5)
+    side = round(int(positions) ** 0.5)  # while traced, it is a tensor
     if not released_layout:
         tokens = tokens.transpose(1, 2)
     return tokens.reshape(batch, channels, side, side)

@@ -96,13 +96,14 @@ class VideoSink(FileSink):
         even = size[0] + self._odd[0], size[1] + self._odd[1]
         if even != size:
             self.note = f"padded to {even[0]}x{even[1]}"
-        self._step = Fraction(CLOCK) / Fraction(fps).limit_denominator(1001)
+        rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
+        self._step = Fraction(CLOCK) / rate
         self._first: float | None = None
         self._stamp = Fraction(-1)
         codec, options = ENCODERS[suffix]
         try:
             self._file = av.open(os.fspath(self._draft.part), "w", options={"movflags": "+faststart"})
-            self._stream = self._file.add_stream(codec, Fraction(fps).limit_denominator(1001), options)
+            self._stream = self._file.add_stream(codec, rate, options)
         except (OSError, ValueError, av.FFmpegError) as error:
             self._draft.discard()
             raise OutputError(f"{path}: cannot be written as video: {error}") from None

@@ -60,7 +60,7 @@ def cases(draw: st.DrawFn, world: Path, good: dict[str, list[str]]) -> Case:
             key = draw(st.sampled_from(CONFIGS[verb]))
             words.append(f"{key}={draw(st.sampled_from(VALUES))}")
             continue
-        numeric = action.type not in (None, str, Path)
+        numeric = action.type not in (None, str, Path) and "," not in str(action.metavar)
         if action.nargs == 0:
             words.append(action.option_strings[-1])
             continue

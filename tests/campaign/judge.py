@@ -13,17 +13,22 @@ import signal
 import stat
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+import uvicorn
+
 from tctrack.benchmark import run as benchmark
 from tctrack.cli import BROKEN, main
 from tests.campaign.cases import Case
+from trackers import profiling
 
-#: Seconds after which a command hangs.
-PATIENCE = 30
+#: Seconds of the processor after which a command hangs; one that only waits hangs after as many seconds.
+PATIENCE = 60
 KINDS = ("traceback", "wrong exit", "hang", "leftover", "wrong answer", "lost input", "secret")
 
 
@@ -47,12 +52,12 @@ class Judge:
         self._logs = self.place / "logs"
         self._logs.mkdir()
 
-    def run(self, case: Case, patience: int = PATIENCE) -> None:
-        """Run a case and judge it; it hangs after so many seconds."""
+    def run(self, case: Case) -> None:
+        """Run a case and judge it."""
         folder = self.place / "case"
         folder.mkdir()
         out, err = io.StringIO(), io.StringIO()
-        code, fault = self._call(case, patience, folder, out, err)
+        code, fault = self._call(case, folder, out, err)
         self.counts["cases"] += 1
         self.counts[f"exit {code}"] += 1
         found = dict(self._judge(case, folder, code, out.getvalue(), err.getvalue()))
@@ -64,13 +69,21 @@ class Judge:
         shutil.rmtree(folder, ignore_errors=True)
 
     def _call(
-        self, case: Case, patience: int, folder: Path, out: io.StringIO, err: io.StringIO
+        self, case: Case, folder: Path, out: io.StringIO, err: io.StringIO
     ) -> tuple[int | None, tuple[str, str] | None]:
         path, before = list(sys.path), Path.cwd()
-        previous = signal.signal(signal.SIGALRM, _hang)
+        seen = [time.process_time()]
+
+        def check(*_: object) -> None:
+            seen.append(time.process_time())
+            if seen[-1] - seen[-2] < 1 or seen[-1] - seen[0] > PATIENCE:
+                raise Hang
+            signal.alarm(PATIENCE)  # the machine is busy
+
+        previous = signal.signal(signal.SIGALRM, check)
         os.chdir(folder)
-        signal.alarm(patience)
-        faulthandler.dump_traceback_later(3 * patience, exit=True)  # where no signal helps
+        signal.alarm(PATIENCE)
+        faulthandler.dump_traceback_later(20 * PATIENCE, exit=True, file=sys.__stderr__)  # where no signal helps
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _here(self._logs):
                 return main([case.verb, *case.words]), None
@@ -123,20 +136,16 @@ class Judge:
         return ", ".join(f"{self.counts[kind]} {kind}" for kind in ("cases", *KINDS)) + f"; {dict(self.counts)}"
 
 
-def _hang(*_: object) -> None:
-    raise Hang
-
-
 @contextlib.contextmanager
 def _here(logs: Path) -> Iterator[None]:
-    """Keep logs of failures, and run trackers in this process, which is faster."""
-    processes, folder = benchmark.in_processes, tempfile.tempdir
-    tempfile.tempdir = str(logs)
-    benchmark.in_processes = lambda jobs, workers=1, threads=1: benchmark.in_process(jobs, threads)
-    try:
+    """Keep logs of failures, leave out what takes long, and run trackers in this process, which is faster."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(logs))
+        patch.setattr(benchmark, "in_processes", lambda jobs, workers=1, threads=1: benchmark.in_process(jobs, threads))
+        patch.setattr(profiling, "peak_memory", lambda *_: 1.0)
+        patch.setattr(profiling, "peak", lambda: {"product_gflops": 1.0, "copy_gb_s": 1.0})
+        patch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
         yield
-    finally:
-        benchmark.in_processes, tempfile.tempdir = processes, folder
 
 
 def _nan(folder: Path, out: str) -> str:

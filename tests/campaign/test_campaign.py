@@ -41,7 +41,7 @@ def campaign(folder: Path, count: int, derandomize: bool) -> Judge:
     good = build_world(world)
     judge = Judge(world, folder)
     for verb, words in good.items():
-        judge.run(Case(verb, words), patience=300)  # much is imported here
+        judge.run(Case(verb, words))
     assert judge.counts["exit 0"] == len(good), judge.faults
     for verb, words, refused in CORPUS:
         judge.run(Case(verb, [word.replace("W/", f"{world}/") for word in words], refused))

@@ -38,6 +38,7 @@ def build_world(root: Path) -> dict[str, list[str]]:
         BACKBONES.register("brightness")(Brightness)
     frames = square_frames(6)
     write_video(root / "a.mp4", 6)
+    write_video(root / "b.mp4", 14)
     for folder in (root / "frames", root / "data/DTB70/Car6/img", root / "data/DTB70/Gull1/img", root / "own/walk/img"):
         folder.mkdir(parents=True)
         for number, frame in enumerate(frames, 1):
@@ -56,6 +57,9 @@ def build_world(root: Path) -> dict[str, list[str]]:
     classifier = ["--model", f"{root}/classifier.safetensors", "--device", "cpu"]
     return {
         "track": [f"{root}/a.mp4", "--box", "20,40,24,24", "--model", "static", "--frames", "3", "--boxes", "b.txt"],
+        "serve": [f"{root}/a.mp4", "--port", "0", "--model", "static"],
+        "export": ["--model", f"{root}/tiny.safetensors", "--out", "graphs", "--format", "torchscript"],
+        "profile": ["--model", "static", "--source", f"{root}/b.mp4", "--box", "20,40,24,24", "--frames", "2"],
         "demo": ["--out", "demo", "--model", "static", "--frames", "2", "--size", "64x64"],
         "convert": [f"{root}/tiny.safetensors", "--out", "c.safetensors"],
         "prepare": ["folder", f"{root}/own", "--out", "pack", "--workers", "0", "--size", "128"],

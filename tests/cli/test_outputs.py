@@ -100,6 +100,8 @@ def test_eval_and_replay_keep_what_they_read(bench: list[str], tmp_path: Path, r
     refused("they must be different files", *verb, "--json", "e", "--csv", "./e")
     for path in ("fifo", "/dev/null", "data"):
         refused("no regular file", *verb, "--json", path)
+    for path in ("fifo", "data", f"{result}/x"):
+        refused("cannot write", *verb, "--json", "e", "--html", path)
     for path in (truth, "link", "data/Car6/img"):
         refused("would replace the input", "replay", *bench, "--sequence", "Car6", "--out", path)
 
@@ -118,6 +120,11 @@ def test_convert_demo_and_trainings_keep_what_they_read(tmp_path: Path, refused:
     refused("would replace the input", *words, "image_weights=out/model.safetensors")
     words = ("train-localizer", "--config", "action/bmn_hacs", "features=out", "out=out")
     refused("would replace the input", *words, "annotations=out/results.json")
+
+
+def test_export_keeps_its_weights(tmp_path: Path, refused: Refuse) -> None:
+    write_checkpoint(tmp_path / "w.safetensors", Checkpoint({"a": torch.zeros(1)}, {}))
+    refused("would replace the input", "export", "--model", "w.safetensors", "--out", "./w.safetensors")
 
 
 def test_prepare_keeps_another_manifest(tmp_path: Path, refused: Refuse) -> None:

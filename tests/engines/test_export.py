@@ -92,6 +92,7 @@ def stream(engine: Engine, batch: int, steps: int) -> list[tuple[np.ndarray, np.
         ("tctrack-lite", "onnx"),
         *(pytest.param("tctrack-lite", format, marks=pytest.mark.slow) for format in FORMATS[1:]),
         pytest.param("tctrack", "onnx", marks=pytest.mark.slow),
+        pytest.param("tctrack", "torchscript", marks=pytest.mark.slow),
         pytest.param("tctrack++", "onnx", marks=pytest.mark.slow),
     ],
 )

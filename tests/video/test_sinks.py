@@ -342,3 +342,12 @@ def test_a_broken_video_does_not_replace_another(tmp_path: Path, monkeypatch: py
     assert not sink.published
     assert names(tmp_path) == ["a.mp4"]
     assert (tmp_path / "a.mp4").read_bytes() == b"the one before"
+
+
+@pytest.mark.parametrize("rate", [1e-320, 1 / 3600, 1000])
+def test_any_rate_makes_a_video(rate: float, tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "a.mp4", SIZE, rate) as sink:
+        for frame in square_frames(2):
+            sink.write(frame)
+    with open_source(tmp_path / "a.mp4") as source:
+        assert len(list(source)) == 2
