@@ -164,7 +164,7 @@ def _files(request: Request) -> Response:
         with contextlib.suppress(SourceError, OSError):
             if (kind := _kind(resolve(root, str(path)))) and not path.name.startswith("."):
                 found.append({"name": path.name, "kind": kind, "size": path.stat().st_size})
-    return JSONResponse(found)
+    return JSONResponse(sorted(found, key=lambda entry: entry["kind"] != "folder"))
 
 
 def _kind(path: Path) -> str | None:

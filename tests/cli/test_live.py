@@ -7,62 +7,39 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import av
 import cv2
 import pytest
 
 from tctrack.cli import main
 from tctrack.geometry.boxes import iou
-from tests.clips import frame_number, square_box, square_frames, write_video
+from tests.clips import HEIGHT, WIDTH, frame_number, square_box, square_frames, write_video
 from tests.screens import DOWN, MOVE, UP, Screen, Step
-
-ROOT = Path(__file__).resolve().parents[2]
-FPS = 25.0
-LENGTH = 26
-
-
-def place(index: int) -> int:
-    """Return which of the clip's frames a frame of the stream is: it goes to and fro."""
-    return abs((index + LENGTH - 1) % (2 * LENGTH - 2) - LENGTH + 1)
+from tests.streams import LENGTH, place, square_stream
 
 
 @pytest.fixture(scope="module")
-def stream() -> Iterator[str]:
-    """The address of an endless Motion JPEG stream of a moving square."""
-    pictures = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in square_frames(LENGTH)]
+def camera() -> Iterator[SimpleNamespace]:
+    with square_stream() as stream:
+        yield stream
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            began = time.monotonic()
-            try:
-                for index in itertools.count():
-                    data = pictures[place(index)]
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                    self.wfile.write(head.encode() + data + b"\r\n")
-                    time.sleep(max(0.0, began + index / FPS - time.monotonic()))
-            except OSError:
-                pass
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/video"
-    server.shutdown()
-    server.server_close()
+@pytest.fixture
+def stream(camera: SimpleNamespace) -> str:
+    """The address of a camera that shows a moving square."""
+    return f"http://127.0.0.1:{camera.port}/video"
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -116,6 +93,120 @@ def test_a_box_drawn_on_a_stream(stream: str, tmp_path: Path, monkeypatch: pytes
     assert max(steps[:5]) <= 8  # what came while the box was drawn is run through, thinned
 
 
+@contextmanager
+def running(*words: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The real command, in a process of its own that does not outlive the test."""
+    command = [sys.executable, "-m", "tctrack", "track", *map(str, words)]
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=variables, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def station() -> Iterator[socket.socket]:
+    """A UDP port that somebody listens at."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(60)
+        yield receiver
+
+
+def test_datagrams_while_it_runs(camera: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON and MAVLink of every frame at once, from a stream with a password that nothing repeats."""
+    common = pytest.importorskip("pymavlink.dialects.v20.common", reason="the extra 'mavlink' is not installed")
+    monkeypatch.chdir(tmp_path)
+    source = f"http://pilot:secret@127.0.0.1:{camera.port}/video?token=hidden"
+    with station() as listener, station() as ground:
+        links = [f"udp://127.0.0.1:{link.getsockname()[1]}" for link in (listener, ground)]
+        words = ("--box", "20,40,24,24", "--model", "static", "--jsonl", links[0], "--mavlink", links[1])
+        with running(source, *words, "--out", "out.mp4") as process:
+            records = [json.loads(listener.recv(65_536)) for _ in range(10)]
+            decoder, messages = common.MAVLink(None), []
+            while len(messages) < 10:
+                messages += decoder.parse_buffer(ground.recv(4096)) or []
+            assert process.poll() is None
+            process.terminate()
+            said = "".join(process.communicate(timeout=60))
+    assert all(record["box"] == [20, 40, 24, 24] for record in records)
+    assert all(set(record) >= {"frame", "time", "wall", "id", "score", "state", "offset"} for record in records)
+    assert [datetime.fromisoformat(record["wall"]).utcoffset() for record in records] == [timedelta(0)] * 10
+    statuses = [message for message in messages if message.get_type() == "CAMERA_TRACKING_IMAGE_STATUS"]
+    assert len(statuses) >= 8
+    for status in statuses:
+        assert status.tracking_status == common.CAMERA_TRACKING_STATUS_FLAGS_ACTIVE
+        assert (status.rec_top_x, status.rec_bottom_y) == pytest.approx((20 / WIDTH, 64 / HEIGHT))
+    assert f"wrote out.mp4, {links[0]}, {links[1]}" in said
+    assert not re.search("pilot|secret|hidden", said + json.dumps(records))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_mavlink_over_a_serial_line(stream: str) -> None:
+    common = pytest.importorskip("pymavlink.dialects.v20.common", reason="the extra 'mavlink' is not installed")
+    pytest.importorskip("serial")
+    ground, drone = os.openpty()
+    words = ("--box", "20,40,24,24", "--model", "static", "--mavlink", f"{os.ttyname(drone)}:57600", "--frames", 5)
+    with running(stream, *words) as process:
+        assert process.communicate(timeout=60)[1] == ""
+    messages = common.MAVLink(None).parse_buffer(os.read(ground, 65_536))
+    assert [message.get_type() for message in messages] == ["HEARTBEAT", *["CAMERA_TRACKING_IMAGE_STATUS"] * 5]
+
+
+def test_named_pipes(tmp_path: Path) -> None:
+    """Motion JPEG from one, JSON lines into another, while more is to come."""
+    for name in ("in", "out"):
+        os.mkfifo(tmp_path / name)
+    picture = cv2.imencode(".jpg", square_frames(1)[0])[1].tobytes()
+    seen = threading.Event()
+
+    def give() -> None:
+        with (tmp_path / "in").open("wb") as pipe:
+            pipe.writelines([picture] * 200)  # FFmpeg wants to see 1.5 MB first
+            pipe.flush()
+            seen.wait(60)
+            pipe.write(picture)
+
+    giver = threading.Thread(target=give, daemon=True)
+    giver.start()
+    words = ("--box", "20,40,24,24", "--model", "static", "--jsonl", tmp_path / "out")
+    with running(tmp_path / "in", *words) as process, (tmp_path / "out").open() as take:
+        frames = [json.loads(take.readline())["frame"]]
+        seen.set()
+        frames += [json.loads(line)["frame"] for line in take]
+        assert process.wait(60) == 0
+    assert frames == list(range(201))
+
+
+def test_a_udp_stream(tmp_path: Path) -> None:
+    """H.264 in MPEG-TS, as drones send it."""
+    with station() as free:
+        address = f"udp://127.0.0.1:{free.getsockname()[1]}"
+    lines, done = tmp_path / "a.jsonl", threading.Event()
+
+    def send() -> None:
+        with av.open(f"{address}?pkt_size=1316", "w", format="mpegts") as file:
+            film = file.add_stream("libx264", 25, {"tune": "zerolatency", "preset": "ultrafast", "g": "10"})
+            film.width, film.height = WIDTH, HEIGHT
+            for frame in itertools.cycle(square_frames(26)):
+                if done.wait(1 / 25):
+                    return
+                file.mux(film.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        words = ("--box", "20,40,24,24", "--model", "static", "--frames", 5, "--jsonl", lines)
+        with running(address, *words) as process:
+            assert process.communicate(timeout=60)[1] == ""
+    finally:
+        done.set()
+        sender.join()
+    assert len(read(lines)) == 5
+
+
 def has_screen() -> str:
     """Return why no real window can be tested here, or nothing."""
     if not (shutil.which("Xvfb") and shutil.which("xdotool")):
@@ -123,41 +214,91 @@ def has_screen() -> str:
     return "this OpenCV has no windows" if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()) else ""
 
 
-@pytest.mark.skipif(bool(has_screen()), reason=has_screen())
+needs_screen = pytest.mark.skipif(bool(has_screen()), reason=has_screen())
+
+
+class Desktop:
+    """A real X display in memory, whose mouse and keys are moved from outside.
+
+    Args:
+        folder: for its pixels.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        read_end, write_end = os.pipe()
+        command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x800x24", "-fbdir", str(folder)]
+        self._server = subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL)
+        self._pixels = folder / "Xvfb_screen0"
+        self.name = f":{os.read(read_end, 16).decode().strip()}"
+
+    def do(self, *words: object, after: float = 0.2) -> None:
+        time.sleep(after)
+        subprocess.run(["xdotool", *map(str, words)], env=os.environ | {"DISPLAY": self.name}, check=True)
+
+    def wait_for_video(self) -> None:
+        until = time.monotonic() + 20  # without a window manager, Qt now and then hears all and paints nothing
+        while len(set(self._pixels.read_bytes()[-1280 * 800 * 4 :])) < 64 and time.monotonic() < until:
+            time.sleep(0.1)
+        time.sleep(0.5)
+
+    def __enter__(self) -> Desktop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.terminate()
+        self._server.wait()
+
+
+@needs_screen
 def test_a_real_window(tmp_path: Path) -> None:
-    """Mouse and keys through a real X server: draw, pause, another target, drop, end; nothing on stderr."""
+    """Mouse and keys through a real X server: draw, step, another target, drop, end; nothing on stderr."""
     video, lines = write_video(tmp_path / "clip.mp4", 26), tmp_path / "a.jsonl"
-    read_end, write_end = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x800x24"], pass_fds=[write_end],
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    screen = os.environ | {"DISPLAY": f":{os.read(read_end, 16).decode().strip()}", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tctrack", "track", str(video), "--show", "--model", "static"]
-    process = subprocess.Popen([*command, "--jsonl", str(lines)], env=screen, stderr=subprocess.PIPE, text=True)
-
-    def do(*words: object) -> str:
-        time.sleep(0.2)
-        done = subprocess.run(["xdotool", *map(str, words)], env=screen, capture_output=True, text=True, check=False)
-        return done.stdout
-
-    try:
-        until = time.monotonic() + 60
-        while not do("search", "--name", "^tctrack$") and time.monotonic() < until:
-            pass
-        time.sleep(3)
+    with (
+        Desktop(tmp_path) as desktop,
+        running(video, "--show", "--model", "static", "--jsonl", lines, DISPLAY=desktop.name) as process,
+    ):
+        do = desktop.do
+        desktop.wait_for_video()
         for x, y in ((20, 40), (80, 60)):
             do("mousemove", x, y, "mousedown", 1)
             do("mousemove", x + 20, y + 20)
             do("mousemove", x + 40, y + 30)
             do("mouseup", 1)
-            do("key", "s", "key", "n")
-        do("mousemove", 0, 0, "key", "Escape", "key", "d", "key", "s", "key", "q")
-        error = process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
-        server.terminate()
-    assert error == ""
+            do("key", "s")
+            do("key", "n")
+        do("mousemove", 100, 100)
+        for key in ("Left", "Return", "Right", "Right", "Right", "Down", "Down", "Down", "Return", "s"):
+            do("key", key)
+        do("mousemove", 0, 0)
+        for key in "dsq":
+            do("key", key)
+        assert process.communicate(timeout=60)[1] == ""
     boxes = {record["id"]: record["box"] for record in read(lines)}
-    assert boxes == {1: [20, 40, 40, 30], 2: [80, 60, 40, 30]}
-    assert [record["id"] for record in read(lines)][-1] == 1
+    assert boxes == {1: [20, 40, 40, 30], 2: [80, 60, 40, 30], 3: [98, 100, 12, 12]}
+    assert [record["id"] for record in read(lines)][-2:] == [1, 2]
+
+
+@pytest.mark.slow  # it needs a machine that has nothing else to do
+@needs_screen
+def test_a_box_drawn_on_a_stream_is_on_its_target_within_a_second(camera: SimpleNamespace, tmp_path: Path) -> None:
+    lines, address = tmp_path / "a.jsonl", f"http://127.0.0.1:{camera.port}/video"
+    with (
+        Desktop(tmp_path) as desktop,
+        running(address, "--show", "--jsonl", lines, "--device", "cpu", DISPLAY=desktop.name) as process,
+    ):
+        do = desktop.do
+        desktop.wait_for_video()
+        x, y, w, h = map(round, square_box(LENGTH - 2))
+        do("mousemove", x, y)
+        while camera.sent % (2 * LENGTH - 2) != LENGTH - 3:  # about to turn back, so that the box fits for a while
+            time.sleep(0.002)
+        do("mousedown", 1, after=0)
+        do("mousemove", x + w // 2, y + h // 2)
+        do("mousemove", x + w, y + h)
+        do("mouseup", 1)
+        released, then = time.time(), camera.sent
+        do("key", "q", after=1.5)
+        assert process.communicate(timeout=60)[1] == ""
+    later = [one for one in read(lines) if datetime.fromisoformat(one["wall"]).timestamp() >= released + 1]
+    assert later[0]["frame"] > then  # it has caught up with what came while the box was drawn
+    assert min(map(overlap, later)) > 0.4

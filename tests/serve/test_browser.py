@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from tctrack.geometry.boxes import iou
 from tests.clips import SIDE, square_box, write_video
+from tests.streams import place, square_stream
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed")
@@ -33,6 +35,7 @@ pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and 
 QUIET = (
     "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
     "disable-component-update", "disable-sync", "disable-dev-shm-usage",
+    "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream",
 )  # fmt: skip
 
 
@@ -137,6 +140,36 @@ def test_upload_draw_watch_jump_download(browser: webdriver.Chrome, address: str
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     browser.get(download(browser, "track.mp4", tmp_path / "flight_tracked.mp4").as_uri())
     wait(lambda: browser.execute_script("return document.querySelector('video')?.currentTime > 0.2"))
+
+
+def test_a_stream_and_this_devices_camera(browser: webdriver.Chrome, address: str, tmp_path: Path) -> None:
+    browser.get(address)
+    with square_stream() as stream:
+        find(browser, "#stream input").send_keys(f"http://pilot:secret@127.0.0.1:{stream.port}/video")
+        find(browser, "#stream button").click()
+        wait(lambda: find(browser, "#live").is_displayed() and find(browser, "#clock").text)
+        assert "secret" not in browser.page_source
+        find(browser, "#play").click()
+        wait(lambda: find(browser, "#play").get_attribute("aria-label") == "Play")
+        drawn = frame_shown(browser)
+        draw(browser, square_box(place(drawn)), 160, "mouse")
+        wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#targets li"))
+        find(browser, "#play").click()
+        wait(lambda: frame_shown(browser) > drawn + 60)
+        table = download(browser, "track.csv", tmp_path / "127_0_0_1_tracked.csv").read_text().splitlines()
+        rows = list(csv.DictReader(table))
+        assert int(rows[0]["frame"]) == drawn
+        assert int(rows[-1]["frame"]) > drawn + 60
+        boxes = np.array([[float(row[side]) for side in "xywh"] for row in rows])
+        truth = np.array([square_box(place(int(row["frame"]))) for row in rows])
+        assert np.median(iou(boxes, truth)) > 0.5
+        find(browser, "#targets .tools button:last-child").click()
+        wait(lambda: find(browser, "#targets .state").text == "stopped")
+        find(browser, "#again").click()
+    wait(lambda: find(browser, "#start").is_displayed())
+    find(browser, "#webcam").click()
+    wait(lambda: find(browser, "#clock").text and frame_shown(browser) > 3)
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 def test_a_wrong_file_is_told_in_one_line(browser: webdriver.Chrome, address: str, tmp_path: Path) -> None:

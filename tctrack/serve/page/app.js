@@ -274,7 +274,8 @@ function paintBoxes() {
 
 function paintBox(pen, [x, y, w, h], id, target, record, width) {
   const colour = record.state === "lost" ? STATE_COLOUR.lost : target.colour;
-  pen.setLineDash(record.state === "tracked" ? [] : [7, 5]);
+  const dash = Math.min(7, Math.min(w, h) / 4);
+  pen.setLineDash(record.state === "tracked" ? [] : [dash, 0.7 * dash]);
   for (const [paint, thick] of [["#0a0e13b0", 4.5], [colour, 2.25]]) {
     pen.strokeStyle = paint; pen.lineWidth = thick; pen.strokeRect(x, y, w, h);
   }
@@ -387,7 +388,8 @@ for (const download of $("downloads").children) {
       if (!answer.ok) throw new Error(await answer.text());
       const link = element("a");
       link.href = URL.createObjectURL(await answer.blob());
-      link.download = `${source.name.replace(/\.\w+$/, "").replace(/[^\w-]+/g, "_")}_tracked${download.dataset.file.replace("track", "")}`;
+      const stem = source.live ? source.name : source.name.replace(/\.\w+$/, "");
+      link.download = `${stem.replace(/[^\w-]+/g, "_")}_tracked${download.dataset.file.replace("track", "")}`;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60000);
     } catch (error) {
