@@ -102,7 +102,8 @@ class VideoSink(FileSink):
         self._stamp = Fraction(-1)
         codec, options = ENCODERS[suffix]
         try:
-            self._file = av.open(os.fspath(self._draft.part), "w", options={"movflags": "+faststart"})
+            flags = {"movflags": "+faststart"} if suffix in (".mp4", ".mov") else {}
+            self._file = av.open(os.fspath(self._draft.part), "w", options=flags)
             self._stream = self._file.add_stream(codec, rate, options)
         except (OSError, ValueError, av.FFmpegError) as error:
             self._draft.discard()

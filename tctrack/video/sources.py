@@ -222,7 +222,8 @@ class FileSource(Source):
             frame, self._first = self._read() if self._first is None else self._first, None
             if frame is None:
                 end, declared = self.number + 1, self._decoder.length or 0
-                if declared - end > max(1, LENGTH_TOLERANCE * declared):
+                steps = round((self.time or 0) * (self.info.fps or 0)) + 1  # more than the frames, at a variable rate
+                if declared - max(end, steps) > max(1, LENGTH_TOLERANCE * declared):
                     name = self._decoder.name
                     raise SourceError(f"{name}: the file is cut or damaged; it ends after {end} of {declared} frames")
                 return

@@ -61,7 +61,9 @@ def test_a_given_box_is_used_on_the_first_frame(stream: str, tmp_path: Path) -> 
     assert times == sorted(times)
 
 
-def test_a_box_drawn_on_a_stream(stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_box_drawn_on_a_stream(
+    stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Live pictures until the mouse goes down, tracked from that very frame on, and soon on the newest."""
     lines = tmp_path / "a.jsonl"
     corners: list[tuple[int, int]] = []
@@ -91,6 +93,7 @@ def test_a_box_drawn_on_a_stream(stream: str, tmp_path: Path, monkeypatch: pytes
     assert overlap(records[-1]) > 0.4
     steps = [second["frame"] - first["frame"] for first, second in itertools.pairwise(records)]
     assert max(steps[:5]) <= 8  # what came while the box was drawn is run through, thinned
+    assert re.search(r"at most \d+ behind", capsys.readouterr().out)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import pytest
 
 from tctrack.cli import main
 from tctrack.types import Box, Frame, TrackResult
-from tctrack.video import open_source
+from tctrack.video import VideoSink, open_source
 from tests.clips import square_box, square_frames, write_cut_video, write_video
 from tests.published import tiny_model
 from tests.screens import Screen, drag
@@ -181,6 +182,48 @@ def test_no_output_asked_still_leaves_a_video(
         assert f"wrote {name}" in capsys.readouterr().out
 
 
+def test_a_target_that_goes_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the shipped tracker: said in the records, the summary and the video, and the box does not grow."""
+    frames = square_frames(27)
+    ground = np.median(frames[::13], axis=0).astype(np.uint8)
+    with VideoSink(tmp_path / "clip.mp4", (160, 120), 25) as sink:
+        for frame in frames[:20] + 40 * [ground]:
+            sink.write(frame)
+    outputs = ("--jsonl", tmp_path / "b.jsonl", "--out", tmp_path / "o.webm")
+    assert track(tmp_path / "clip.mp4", "--box", BOX, "--device", "cpu", *outputs) == 0
+    records = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    states = [state for state, _ in itertools.groupby(record["state"] for record in records)]
+    assert states[0] == "tracked"
+    assert states[-1] == "lost"
+    first = [record["state"] for record in records].index("lost")
+    assert f"lost in frames {first}–59; wrote" in capsys.readouterr().out
+    assert max(record["box"][2] * record["box"][3] for record in records) < 4 * 24 * 24
+    assert records[10]["confidence"] > 0.5 > records[-1]["confidence"]
+    *_, last = open_source(tmp_path / "o.webm")
+    assert ((last[..., 2] > 150) & (last[..., 1] < 110)).sum() > 20  # red
+
+
+def test_written_videos(tmp_path: Path, capfd: pytest.CaptureFixture[str], refused: Refusal) -> None:
+    """Any rate keeps its times; odd sizes are padded, which is said; what browsers do not play is refused by name."""
+    with VideoSink(tmp_path / "uneven.mp4", (160, 120)) as sink:
+        for frame, time_ in zip(square_frames(4), (0, 0.1, 0.5, 1.25), strict=True):
+            sink.write(frame, time_)
+    (tmp_path / "odd").mkdir()
+    for index, frame in enumerate(square_frames(4)):
+        cv2.imwrite(str(tmp_path / "odd" / f"{index}.png"), frame[:119, :159])
+    for suffix in (".mp4", ".mkv", ".webm"):
+        out = tmp_path / f"out{suffix}"
+        assert track(tmp_path / "uneven.mp4", "--box", BOX, "--model", "static", "--out", out) == 0
+        with open_source(out) as source:
+            assert [source.time for _ in source] == pytest.approx([0, 0.1, 0.5, 1.25], abs=2e-3)
+        assert capfd.readouterr().err == ""
+        assert track(tmp_path / "odd", "--box", BOX, "--model", "static", "--out", out) == 0
+        assert "(padded to 160x120)" in capfd.readouterr().out
+        assert open_source(out).info[:2] == (160, 120)
+    words = (tmp_path / "odd", "--box", BOX, "--model", "static", "--out", tmp_path / "out.avi")
+    refused(r"out\.avi: a video's name must end in \.mp4, \.mov, \.mkv, \.webm", *words)
+
+
 def run_on_bytes(data: bytes, *words: object) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "tctrack", "track", "-", *map(str, words)]
     return subprocess.run(command, input=data, capture_output=True, cwd=ROOT, check=False, timeout=120)
@@ -288,7 +331,8 @@ def test_video_cut_within_its_frames_keeps_the_results(tmp_path: Path, refused: 
 
 
 def test_no_camera(refused: Refusal) -> None:
-    refused("camera 97: cannot be opened", "97", "--box", BOX, "--model", "mil")
+    for name in ("97", "/dev/video97"):
+        refused("camera 97: cannot be opened", name, "--box", BOX, "--model", "mil")
 
 
 def test_no_stream(refused: Refusal) -> None:
