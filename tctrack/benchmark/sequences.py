@@ -15,6 +15,9 @@ from tctrack.files import IMAGE_SUFFIXES, natural_key, read_json, read_text
 from tctrack.geometry.boxes import has_area
 from tctrack.types import FloatArray, Frame
 
+#: No picture is so many pixels wide, and no box so far away.
+LARGEST = 1e9
+
 
 @dataclass(frozen=True, eq=False)
 class BenchmarkSequence:
@@ -156,7 +159,7 @@ def read_boxes(path: Path) -> FloatArray:
             row = [float(field) for field in fields]
         except ValueError:
             row = []
-        if len(row) != 4 or np.isinf(row).any():
+        if len(row) != 4 or any(abs(value) > LARGEST for value in row):
             raise DatasetError(f"{path}:{number}: expected four numbers x,y,w,h, found '{line.strip()[:60]}'")
         rows.append(row)
     return np.array(rows, np.float64)

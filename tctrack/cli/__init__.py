@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import errno
 import importlib
 import inspect
 import io
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from tctrack import __version__
@@ -60,16 +62,20 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code: 0 done, 2 bad input, 70 a failure of the program, 130 interrupted."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
         with _stopping_as_by_ctrl_c():
-            return _run(list(sys.argv[1:] if arguments is None else arguments))
+            try:
+                return _run(list(sys.argv[1:] if arguments is None else arguments))
+            finally:
+                sys.stdout.flush()
     except TCTrackError as error:
         return _end(2, f"error: {error}")
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return 0
     except KeyboardInterrupt:
         return _end(130, "interrupted")
@@ -78,14 +84,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _end(2, "error: this needs more memory than there is; ask for less")
     except OSError as error:
-        if error.filename is None:
+        if error.filename is not None:
+            return _end(2, f"error: {os.fsdecode(error.filename)}: {error.strerror}")
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return _broken(error)
-        return _end(2, f"error: {os.fsdecode(error.filename)}: {error.strerror}")
+        _mute()
+        return _end(2, f"error: cannot write what is printed: {error.strerror}")
     except Exception as error:
         return _broken(error)
 
 
+def _open_streams() -> None:
+    """Open standard streams that are closed upon nothing, lest a file that is written gets their number."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        setattr(sys, ("stdin", "stdout", "stderr")[number], os.fdopen(number, "w" if number else "r"))
+    os.close(number)
+
+
+def _mute() -> None:
+    """Let what is still to be printed go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _run(words: list[str]) -> int:
+    try:
+        Path.cwd()
+    except OSError:
+        raise ConfigError("the current folder is gone; change into one that is there") from None
     for word in words:
         if not is_utf8(word):
             raise ConfigError(f"{word!a} is not text in UTF-8; rename the file")

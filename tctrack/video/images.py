@@ -19,7 +19,9 @@ def read_image(path: Path) -> Frame | None:
 
 
 def is_cut(data: bytes) -> bool:
-    """Whether bytes are a JPEG without its end, of which OpenCV and FFmpeg may decode the rest as grey."""
+    """Whether bytes are a PNG or JPEG without its end; OpenCV and FFmpeg may decode the rest of a JPEG as grey."""
+    if data.startswith(b"\x89PNG"):  # libpng would print a line
+        return b"IEND" not in data
     return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")  # end, last scan
 
 

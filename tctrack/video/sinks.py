@@ -98,6 +98,7 @@ class VideoSink(FileSink):
             self.note = f"padded to {even[0]}x{even[1]}"
         rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
         self._step = Fraction(CLOCK) / rate
+        self._failed = False
         self._first: float | None = None
         self._stamp = Fraction(-1)
         codec, options = ENCODERS[suffix]
@@ -148,11 +149,9 @@ class VideoSink(FileSink):
             try:
                 if self.count:
                     self._encode(None)
-                with self._whole():
-                    self._file.close()
-            except OutputError:
-                self.count = 0
-                raise
+                if not self._failed:  # else FFmpeg would crash
+                    with self._whole():
+                        self._file.close()
             finally:
                 super().close()
 
@@ -165,6 +164,7 @@ class VideoSink(FileSink):
         try:
             yield
         except (OSError, av.FFmpegError):
+            self._failed, self.count = True, 0
             raise OutputError(f"{self.path}: the video could not be written whole; is the disk full?") from None
 
 
@@ -180,9 +180,14 @@ class FrameSink(FileSink):
 
     def write(self, frame: Frame, time: float | None = None) -> None:
         """Append a frame ``(H, W, 3)``, uint8, BGR; pictures have no time."""
-        self.count += 1
+        picture = self._draft.part / f"{self.count + 1:06d}.jpg"
         with naming(self.path):
-            (self._draft.part / f"{self.count:06d}.jpg").write_bytes(_encode(".jpg", frame))
+            try:
+                picture.write_bytes(_encode(".jpg", frame))
+            except OSError:
+                picture.unlink(missing_ok=True)
+                raise
+        self.count += 1
 
 
 def open_picture_sink(path: str | os.PathLike[str], size: tuple[int, int], fps: float | None) -> VideoSink | FrameSink:

@@ -228,6 +228,11 @@ class FileSource(Source):
                     raise SourceError(f"{name}: the file is cut or damaged; it ends after {end} of {declared} frames")
                 return
             self.number += 1
+            if frame.shape[1::-1] != self.info[:2]:
+                size = "{}x{}, not {}x{}".format(*frame.shape[1::-1], *self.info[:2])
+                raise SourceError(
+                    f"{self._decoder.name}: the size of frame {self.number} is {size}; cut the video there"
+                )
             rate = self.info.fps
             self.time = self._decoder.time if self._decoder.time is not None or not rate else self.number / rate
             if self.number < self._end:

@@ -132,6 +132,9 @@ class _DocumentSink(FileSink, ABC):
             if self.count and self._draft.part.exists():
                 with naming(self.path):
                     self._draft.part.write_text(self._document(), encoding="utf-8")
+        except OutputError:
+            self.count = 0
+            raise
         finally:
             super().close()
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -42,6 +44,38 @@ def test_an_unforeseen_failure_ends_in_one_line(
     monkeypatch.setenv("TCTRACK_DEBUG", "1")
     assert _fail(monkeypatch, ValueError("shown")) == BROKEN
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (
+            "{} track a.mp4 --box 20,40,24,24 --model static --boxes b.txt <&- >&- 2>&- && cat b.txt >&2",
+            0,
+            "20.000,40.000",
+        ),
+        ("{} datasets >/dev/full", 2, "tctrack: error: cannot write what is printed: No space left on device\n"),
+        (
+            "{} track a.mp4 --box 2,2,9,9 --model static --no-save >/dev/full",
+            2,
+            "tctrack: error: cannot write what is printed: No space left on device\n",
+        ),
+        ("ulimit -f 0; {} track a.mp4 --box 2,2,9,9 --model static --out o.mp4", 2, "tctrack: error: o.mp4: the video"),
+        (
+            "ulimit -f 0; {} track a.mp4 --box 2,2,9,9 --model static --coco o; test ! -e o",
+            0,
+            "tctrack: error: cannot write 'o': File too large",
+        ),
+        ("mkdir d && cd d && rmdir ../d && {} datasets", 2, "tctrack: error: the current folder is gone"),
+    ],
+)
+def test_odd_surroundings(command: str, code: int, message: str, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 2)
+    shell = command.format(f"{sys.executable} -m tctrack")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(shell, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith(message), done
+    assert done.returncode == code
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,13 @@ def test_unknown_addresses_are_refused_by_a_list() -> None:
         open_source("ftp://somewhere/video")
 
 
+def test_a_video_keeps_its_size(tmp_path: Path) -> None:
+    frames = [*square_frames(3), np.zeros((60, 80, 3), np.uint8)]
+    (tmp_path / "a.mjpeg").write_bytes(b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames))
+    with open_source(tmp_path / "a.mjpeg") as source, pytest.raises(SourceError, match="of frame 3 is 80x60, not 160x"):
+        list(source)
+
+
 def test_times(video: Path, tmp_path: Path) -> None:
     with open_source(video, start=5) as source:
         assert [source.time for _ in source] == pytest.approx([number / 25 for number in range(5, 20)])
