@@ -30,6 +30,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -136,15 +137,14 @@ def run(args: argparse.Namespace) -> int:
 
             picture = opened(open_picture_sink(picture_path, size, source.info.fps)) if picture_path else None
             tables = [opened(BoxSink(path, target)) for target, path in enumerate(texts, 1)]
-            if args.jsonl:
-                tables.append(opened(open_jsonl(args.jsonl)))
-            if args.mot:
-                tables.append(opened(MotSink(args.mot)))
-            if args.coco:
-                tables.append(opened(CocoSink(args.coco, size, source.name_of)))
-            for kind, target in ((CvatSink, args.cvat), (MavlinkSink, args.mavlink)):
-                if target:
-                    tables.append(opened(kind(target, size)))
+            formats: list[tuple[str | None, Any]] = [
+                (args.jsonl, open_jsonl),
+                (args.mot, MotSink),
+                (args.cvat, partial(CvatSink, size=size)),
+                (args.coco, partial(CocoSink, size=size, name_of=source.name_of)),
+                (args.mavlink, partial(MavlinkSink, size=size)),
+            ]
+            tables += [opened(kind(place)) for place, kind in formats if place]
             overlay = Overlay(Path(args.model).stem)
             window = operator = None
             if args.show or not boxes:

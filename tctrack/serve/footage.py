@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,24 +33,32 @@ class Shot:
 
 
 class Footage(ABC):
-    """What has been seen of a source, or can be. Only :meth:`between` may be used from another thread."""
+    """What has been seen of a source, or can be. Only :meth:`between` may be used from another thread.
 
-    info: VideoInfo
+    Args:
+        source: the open source; closed with this.
+    """
+
     first = 0
     """The first frame that can be had again."""
 
+    def __init__(self, source: Source) -> None:
+        self.info: VideoInfo = source.info
+        self._source, self._frames = source, iter(source)
+
     @property
     def dropped(self) -> int:
-        """Frames of a live source that came and went while the tracker was busy, or paused."""
-        return 0
+        """Frames that are damaged, or of a live source that came while the tracker was busy, or paused."""
+        return self._source.dropped
 
-    @abstractmethod
     def advance(self, index: int) -> Shot | None:
         """Return the frame to show after another: the next one, or a live source's newest; None at the end.
 
         Raises:
             SourceError: it cannot be read.
         """
+        frame = next(self._frames, None)
+        return None if frame is None else self._shot(self._source, frame)
 
     @abstractmethod
     def at(self, index: int) -> Shot:
@@ -66,8 +72,13 @@ class Footage(ABC):
     def between(self, first: int, last: int) -> Iterator[Shot]:
         """Yield the frames of a stretch that can be had, both ends included."""
 
-    def close(self) -> None:  # noqa: B027 (most hold nothing)
+    def close(self) -> None:
         """Let go of the source."""
+        self._source.close()
+
+    def _shot(self, source: Source, frame: Frame) -> Shot:
+        time = source.number / (self.info.fps or 30) if source.time is None else source.time
+        return Shot(source.number, time, frame)
 
 
 class Recording(Footage):
@@ -81,16 +92,15 @@ class Recording(Footage):
     def __init__(self, spec: str, source: Source) -> None:
         if Path(spec).exists():
             source.seek(0)  # counts the frames
-        self.info = source.info
-        self._spec, self._source, self._frames = spec, source, iter(source)
+        super().__init__(source)
+        self._spec = spec
 
     def advance(self, index: int) -> Shot | None:
         """See :class:`Footage`."""
         if index != self._source.number:
             self._source = self._reach(self._source, index + 1)
             self._frames = iter(self._source)
-        frame = next(self._frames, None)
-        return None if frame is None else self._shot(self._source, frame)
+        return super().advance(index)
 
     def at(self, index: int) -> Shot:
         """See :class:`Footage`."""
@@ -105,10 +115,6 @@ class Recording(Footage):
             for frame in itertools.islice(source, last - first + 1):
                 yield self._shot(source, frame)
 
-    def close(self) -> None:
-        """See :class:`Footage`."""
-        self._source.close()
-
     def _reach(self, source: Source, index: int) -> Source:
         """Let a source go on with a frame, or another in its place: some addresses only give all from the start."""
         try:
@@ -117,10 +123,6 @@ class Recording(Footage):
             source.close()
             source = open_source(self._spec, index)
         return source
-
-    def _shot(self, source: Source, frame: Frame) -> Shot:
-        time = source.number / (self.info.fps or 30) if source.time is None else source.time
-        return Shot(source.number, time, frame)
 
 
 class Live(Footage):
@@ -133,65 +135,46 @@ class Live(Footage):
     """
 
     def __init__(self, source: Source, folder: Path, kept: int = KEPT) -> None:
-        self.info = source.info
-        self._source, self._folder, self._kept = source, folder, kept
-        self._frames = iter(source)
-        self._began = time.monotonic()
-        self._shots: deque[tuple[int, float, int]] = deque()  # number, time, bytes
+        super().__init__(source)
+        self._folder, self._kept = folder, kept
+        self._times: dict[int, float] = {}  # of the frames that are kept, by their numbers
         self._bytes = 0
-
-    @property
-    def dropped(self) -> int:
-        """See :class:`Footage`."""
-        return self._source.dropped
 
     @property
     def numbers(self) -> list[int]:
         """Of the frames that are kept."""
-        return [number for number, _, _ in self._shots]
+        return list(self._times)
 
     def advance(self, index: int) -> Shot | None:
         """See :class:`Footage`."""
-        frame = next(self._frames, None)
-        if frame is None:
-            return None
-        shot = Shot(self._source.number, time.monotonic() - self._began, frame)
-        jpeg = encode(frame)
-        self._path(shot.index).write_bytes(jpeg)
-        self._shots.append((shot.index, shot.time, len(jpeg)))
-        self._bytes += len(jpeg)
-        while self._bytes > self._kept and len(self._shots) > 1:
-            old, _, size = self._shots.popleft()
-            self._path(old).unlink()
-            self._bytes -= size
-        self.first = self._shots[0][0]
+        shot = super().advance(index)
+        if shot is not None:
+            self._times[shot.index] = shot.time
+            self._bytes += self._path(shot.index).write_bytes(encode(shot.frame))
+            while self._bytes > self._kept and len(self._times) > 1:
+                old = next(iter(self._times))
+                self._bytes -= self._path(old).stat().st_size
+                self._path(old).unlink()
+                del self._times[old]
+            self.first = next(iter(self._times))
         return shot
 
     def at(self, index: int) -> Shot:
         """See :class:`Footage`; of frames that were dropped, the one before."""
-        for number, seconds, _ in reversed(self._shots):
-            if number <= index:
-                return Shot(number, seconds, self._read(number))
-        raise SourceError(f"frame {index} is no longer kept")
+        number = max((number for number in self._times if number <= index), default=-1)
+        frame = read_image(self._path(number))
+        if frame is None:
+            raise SourceError(f"frame {index} is no longer kept")
+        return Shot(number, self._times[number], frame)
 
     def between(self, first: int, last: int) -> Iterator[Shot]:
         """See :class:`Footage`."""
-        for number, seconds, _ in list(self._shots):
+        for number, seconds in list(self._times.items()):
             if first <= number <= last and (frame := read_image(self._path(number))) is not None:
                 yield Shot(number, seconds, frame)
 
-    def close(self) -> None:
-        """See :class:`Footage`."""
-        self._source.close()
-
     def _path(self, index: int) -> Path:
         return self._folder / f"{index}.jpg"
-
-    def _read(self, index: int) -> Frame:
-        frame = read_image(self._path(index))
-        if frame is None:
-            raise SourceError(f"frame {index} is no longer kept")
-        return frame
 
 
 def encode(frame: Frame, widest: int | None = None) -> bytes:
