@@ -49,6 +49,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"checkpoint '{path}' holds no weights; give a file with a state dict")
+    for key, value in tensors.items():
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+            raise CheckpointError(
+                f"checkpoint '{path}': the weight '{key}' is sparse, quantized or a stub; save it plain"
+            )
     if metadata.pop(CHECKSUM, None) not in (None, digest(tensors)):
         raise CheckpointError(f"checkpoint '{path}' is damaged, by its checksum; fetch it again")
     check_finite(tensors, f"checkpoint '{path}'")

@@ -20,6 +20,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from tctrack.config import Threads, argument
+
 #: Frames of the video that calibrate int8.
 CALIBRATION = 100
 
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from tctrack.checkpoint.load import load_network
     from tctrack.engines import load_engine
     from tctrack.engines.torch import TorchEngine
-    from tctrack.errors import ConfigError
+    from tctrack.errors import ConfigError, SourceError
     from tctrack.export import export_model
     from tctrack.files import check_outputs
     from tctrack.ops.fold import fold_batch_norms
@@ -59,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     reference = TorchEngine(network, name)
     batch = _parse_batch(args.batch, network.any_batch)
     recorded = _record(reference, args.calibrate, args.box) if args.calibrate else []
+    if args.calibrate and not recorded:
+        raise SourceError(f"--calibrate {args.calibrate}: one frame is too few")
     export_model(network, name, args.out, args.format, args.precision, batch, recorded)
     exported = load_engine(args.out)
     print(f"wrote {args.out}: start and step of {name}, {'any number of' if batch is None else batch} targets at once")
@@ -83,9 +87,10 @@ def _parse_batch(text: str, any_batch: bool) -> int | None:
         if any_batch:
             return None
         raise ConfigError("--batch dynamic is not for this network, whose correlation fixes the number; give one")
-    if text.isdecimal() and int(text):
-        return int(text)
-    raise ConfigError(f"--batch '{text}' must be a number of targets, or dynamic")
+    try:
+        return int(argument(Threads)(text))
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"--batch {error}; give a number of targets, or dynamic") from None
 
 
 def _record(engine: Any, video: str, box: str) -> list[tuple[Any, ...]]:

@@ -83,7 +83,6 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise OutputError(
-            f"cannot listen at {host}, port {port}: {error.strerror}; choose another --host or --port"
-        ) from None
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no host has this name"
+        raise OutputError(f"cannot listen at {host}, port {port}: {reason}; choose another --host or --port") from None

@@ -76,7 +76,9 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         read_run(path, 2)
 
 
-@pytest.mark.parametrize("times", ["0.02\n", "0.02\n" * 3, "0.02\n-0.02\n", "0.02\nnan\n", "inf\n0.02\n"])
+@pytest.mark.parametrize(
+    "times", ["0.02\n", "0.02\n" * 3, "0.02\n-0.02\n", "0.02\nnan\n", "inf\n0.02\n", "0.02\n1e-320\n"]
+)
 def test_times_that_do_not_fit_the_frames_are_refused(times: str, tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "1,2,3,4\n" * 2)
     write_text(tmp_path / "times" / "a_time.txt", times)

@@ -66,6 +66,12 @@ def test_weights_that_are_not_finite_are_refused(tiny: Path, tmp_path: Path, val
         read_checkpoint(tmp_path / "bad.pth")
 
 
+def test_tensors_that_are_not_plain_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2).to_sparse()}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="'a' is sparse"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
 def test_a_flipped_bit_is_found(tiny: Path) -> None:
     data = bytearray(tiny.read_bytes())
     data[-5] ^= 4

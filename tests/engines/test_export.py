@@ -163,8 +163,12 @@ def test_what_cannot_be_exported(tmp_path: Path, capsys: pytest.CaptureFixture[s
         export_model(tiny_model("tctrack"), "tctrack", tmp_path, "openvino", "fp16")
     assert main(["export", "--precision", "int8", "--out", str(tmp_path)]) == 2
     assert "needs --calibrate" in capsys.readouterr().err
-    assert main(["export", "--batch", "none", "--out", str(tmp_path)]) == 2
-    assert "must be a number of targets" in capsys.readouterr().err
+    for batch in ("none", "9" * 30):
+        assert main(["export", "--batch", batch, "--out", str(tmp_path)]) == 2
+        assert "give a number of targets" in capsys.readouterr().err
+    calibration = ["--calibrate", str(write_video(tmp_path / "one.mp4", 1)), "--box", "20,40,24,24"]
+    assert main(["export", "--precision", "int8", *calibration, "--out", str(tmp_path)]) == 2
+    assert "one frame is too few" in capsys.readouterr().err
 
 
 @pytest.mark.slow
