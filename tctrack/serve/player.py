@@ -176,14 +176,14 @@ class Player:
         if self._footage is None or self._shot is None:
             self._playing = False
             return
-        paced = self._speed and not self._footage.info.live
-        step = 1 / ((self._footage.info.fps or 30) * self._speed) if paced else 0
-        self._due = max(self._due, time.monotonic() - 0.2) + step  # catches up, but not with a long delay
         shot = self._footage.advance(self._shot.index)
         if shot is None:
             self._playing, self._last = False, self._shot.index
             self._show()
             return
+        paced = self._speed and not self._footage.info.live
+        step = (shot.time - self._shot.time) / self._speed if paced else 0
+        self._due = max(self._due, time.monotonic() - 0.2) + step  # catches up, but not with a long delay
         self._shot, self._newest = shot, max(self._newest, shot.index)
         self._show(self._track(shot, self._runs))
 

@@ -12,7 +12,7 @@ import cv2
 
 from tctrack.errors import BoxError, DependencyError, OutputError
 from tctrack.types import Box, Frame
-from tctrack.video.overlay import WHITE, Overlay, draw_box, draw_plate, target_colour
+from tctrack.video.overlay import DARK, WHITE, Overlay, draw_box, draw_plate, target_colour
 from tctrack.video.session import Session
 from tctrack.video.sinks import DEFAULT_FPS
 from tctrack.video.sources import Source
@@ -264,7 +264,8 @@ class Operator:
             colour = target_colour(self._again or max(self._session.ids, default=0) + 1)
             draw_box(picture, self._rubber_band(), colour=colour)
         if self._heading is not None:
-            cv2.drawMarker(picture, self._pointer, WHITE, cv2.MARKER_CROSS, round(height / 24), 1, cv2.LINE_AA)
+            for colour, width in ((DARK, 3), (WHITE, 1)):
+                cv2.drawMarker(picture, self._pointer, colour, cv2.MARKER_CROSS, round(height / 24), width)
         words = [self._word] if self._word else []
         if self._wanted:
             other = bool(self._session.ids) and self._again is None
