@@ -409,6 +409,8 @@ class _Decoder:
         self.damaged = 0
         scheme = address.partition("://")[0]
         options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
+        if scheme in SCHEMES and not scheme.startswith("http"):
+            options["fpsprobesize"] = "0"  # to measure the rate would take a second, which is then behind
         try:
             self._container = av.open(address, options=options, timeout=(PATIENCE, PATIENCE))
             self._stream = stream = self._container.streams.video[0]

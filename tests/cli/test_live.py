@@ -25,9 +25,10 @@ import pytest
 
 from tctrack.cli import main
 from tctrack.geometry.boxes import iou
+from tctrack.video import open_source
 from tests.clips import HEIGHT, WIDTH, frame_number, square_box, square_frames, write_video
 from tests.screens import DOWN, MOVE, UP, Screen, Step
-from tests.streams import LENGTH, place, square_stream
+from tests.streams import LENGTH, place, rtsp_stream, square_stream
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,20 @@ def test_named_pipes(tmp_path: Path) -> None:
         frames += [json.loads(line)["frame"] for line in take]
         assert process.wait(60) == 0
     assert frames == list(range(201))
+
+
+def test_an_rtsp_stream(tmp_path: Path) -> None:
+    lines, video = tmp_path / "a.jsonl", tmp_path / "a.mp4"
+    with rtsp_stream() as port:
+        words = ("--box", "20,40,24,24", "--model", "static", "--frames", 12, "--jsonl", lines, "--out", video)
+        with running(f"rtsp://pilot:secret@127.0.0.1:{port}/live", *words) as process:
+            said = "".join(process.communicate(timeout=60))
+    frames = [record["frame"] for record in read(lines)]
+    assert len(frames) == 12
+    with open_source(video) as source:  # the newest at each time: the picture shows where the square was by then
+        shown = [frame_number(frame) for frame in source]
+    assert [abs(place(number) - found) <= 1 for number, found in zip(frames, shown, strict=True)] == [True] * 12
+    assert not re.search("pilot|secret", said)
 
 
 def test_a_udp_stream(tmp_path: Path) -> None:
