@@ -2,7 +2,8 @@
 
 SOURCE is a video file; a camera's index or /dev/video0; a URL (http, https, rtmp, rtp, rtsp, rtsps, srt, tcp, udp); a
 named pipe, or - for standard input (Motion JPEG, raw H.264, whatever FFmpeg reads without seeking); a folder of images,
-or a pattern such as img%03d.jpg. Of cameras and streams the newest frame is tracked and the others are dropped.
+or a pattern such as img%03d.jpg. Of cameras and streams the newest frame is tracked and the others are dropped; the
+last line counts them, and says how far behind the tracker was at most.
 
 Without --box, the target is drawn with the mouse, or the arrow keys and Enter. In the window of --show: drag a box
 around a target, n another target, r draw again, d drop, space pause, s one frame on, . and , faster and slower, h help,
@@ -63,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", default="auto", help="what runs the network: auto, onnx, torch, compiled, openvino (default: auto)"
     )
     parser.add_argument(
-        "--out", metavar="PATH", help="annotated video (.mp4, .mov, .mkv or .webm), or folder for annotated frames"
+        "--out",
+        metavar="PATH",
+        help="annotated video (.mp4, .mov, .mkv or .webm; odd sizes are padded), or folder for annotated frames",
     )
     parser.add_argument("--boxes", metavar="FILE", help="text file, one x,y,w,h line a frame; FILE-2 for target 2, …")
     parser.add_argument(

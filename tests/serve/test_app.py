@@ -180,6 +180,12 @@ def test_a_slow_page_gets_the_newest_frame_and_every_record(root: Path) -> None:
         assert [record["frame"] for header in headers for record in header["records"]] == list(range(40))
 
 
+def test_a_source_of_the_command_line_is_open_at_once(root: Path) -> None:
+    with client(root, source=str(root / "images")) as http, http.websocket_connect(LIVE) as socket:
+        opened = Page(socket).message("opened")
+        assert (opened["name"], opened["frames"]) == ("images", 3)
+
+
 def test_files_under_the_root_are_listed(root: Path) -> None:
     found = client(root).get("/files").json()
     assert [(entry["name"], entry["kind"]) for entry in found] == [("clip.mp4", "video"), ("images", "images")]
