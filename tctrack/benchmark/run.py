@@ -259,7 +259,7 @@ class _Worker:
         if self.patience():
             return None
         self.end()
-        step = f"for frame {self._steps - 1}" if self._steps > 1 else "of its constructor"
+        step = f"for frame {self._steps - 1}" if self._steps > 1 else "from its constructor"
         return Outcome(self._job, error=f"no answer {step} in {self._limit():g} s (--timeout)")
 
     def end(self) -> None:

@@ -22,7 +22,8 @@ def is_cut(data: bytes) -> bool:
     """Whether bytes are a PNG or JPEG without its end; OpenCV and FFmpeg may decode the rest of a JPEG as grey."""
     if data.startswith(b"\x89PNG"):  # libpng would print a line
         return b"IEND" not in data
-    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")  # end, last scan
+    end = data.rfind(b"\xff\xd9")
+    return data.startswith(b"\xff\xd8") and (end < 0 or data.find(b"\xff\xda", end) >= 0)  # a scan after it
 
 
 def decode_image(data: bytes) -> Frame | None:
