@@ -110,15 +110,22 @@ def run(args: argparse.Namespace) -> int:
     from trackers import tracker_factory
 
     given = [parse_box(line) for text in args.box or () for line in _box_lines(text)]
-    texts = [_numbered(args.boxes, target) for target in range(1, max(len(given), 1) + 1)] if args.boxes else []
     asked = {"--out": args.out, "--jsonl": args.jsonl, "--mot": args.mot, "--cvat": args.cvat, "--coco": args.coco}
-    files = asked | {f"--boxes of target {target}": path for target, path in enumerate(texts, 1)}
-    check_outputs(
-        {name: path for name, path in files.items() if path and path != "-" and "://" not in path},
-        (args.source, args.model, args.weights),
-    )
+    files = {name: path for name, path in asked.items() if path and path != "-" and "://" not in path}
+
+    def boxes_of(target: int) -> str:
+        """Return where a target's boxes go, once that is known to harm no other file."""
+        path = str(args.boxes)
+        if target > 1:
+            path = str(Path(path).with_name(f"{Path(path).stem}-{target}{Path(path).suffix}"))
+        files[f"--boxes of target {target}"] = path
+        check_outputs(files, (args.source, args.model, args.weights))
+        return path
+
+    check_outputs(files, (args.source, args.model, args.weights))
+    texts = {target: boxes_of(target) for target in range(1, max(len(given), 1) + 1)} if args.boxes else {}
     picture_path = args.out
-    if not any((*files.values(), args.mavlink, args.show, args.no_save)):
+    if not any((*asked.values(), args.boxes, args.mavlink, args.show, args.no_save)):
         picture_path = _free_name(args.source)
     if args.show or not given:
         check_display("--show" if args.show else "drawing the target's box (without --box)")
@@ -136,10 +143,11 @@ def run(args: argparse.Namespace) -> int:
 
             def opened(sink: Any) -> Any:
                 sinks.append(stack.enter_context(sink))
+                sink.whole = source.info.live  # a stream has no end but that of the run
                 return sink
 
             picture = opened(open_picture_sink(picture_path, size, source.info.fps)) if picture_path else None
-            tables = [opened(BoxSink(path, target)) for target, path in enumerate(texts, 1)]
+            tables = [opened(BoxSink(path, target)) for target, path in texts.items()]
             formats: list[tuple[str | None, Any]] = [
                 (args.jsonl, open_jsonl),
                 (args.mot, MotSink),
@@ -154,8 +162,6 @@ def run(args: argparse.Namespace) -> int:
                 window = stack.enter_context(Window("tctrack"))
             bar = stack.enter_context(tqdm(total=source.info.frames, unit="frame", disable=None))
             going_on = True
-            for sink in sinks:
-                sink.whole = source.info.live  # a stream has no end but that of the run
             for frame in source:
                 while boxes:
                     session.add(frame, boxes.pop(0))
@@ -165,6 +171,11 @@ def run(args: argparse.Namespace) -> int:
                 if operator:
                     going_on = operator.attend(frame, summary.fps)
                     records = session.step(frame, source.number, source.time)
+                for target in [record.id for record in records if args.boxes and record.id not in texts]:
+                    texts[target] = boxes_of(target)  # it was drawn while others were tracked
+                    tables.append(opened(BoxSink(texts[target], target)))
+                    for _ in range(summary.frames):
+                        tables[-1].write(())
                 if summary.frames or records:  # not before the first target is drawn
                     summary.add(records, source.number)
                     for table in tables:
@@ -252,11 +263,6 @@ def _box_lines(text: str) -> list[str]:
     if not lines:
         raise BoxError(f"--box {text}: the file holds no boxes; write one x,y,w,h a line")
     return lines
-
-
-def _numbered(path: str, target: int) -> str:
-    """Return the path of a target's own file."""
-    return path if target == 1 else str(Path(path).with_name(f"{Path(path).stem}-{target}{Path(path).suffix}"))
 
 
 def _free_name(source: str) -> str:

@@ -121,6 +121,18 @@ def test_drawing_the_box(video: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert (read_boxes(tmp_path / "b.txt")[0] == (20, 40, 24, 24)).all()
 
 
+def test_a_target_drawn_later_has_its_own_file(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Screen(monkeypatch, ["s", "s", "n", *drag(60, 20, 90, 50), " "])
+    options = ("--model", "static", "--show", "--boxes", tmp_path / "b.txt", "--mot", tmp_path / "m.txt")
+    assert track(video, "--box", BOX, *options) == 0
+    later = read_boxes(tmp_path / "b-2.txt")
+    assert len(later) == len(read_boxes(tmp_path / "b.txt"))
+    assert np.isnan(later[:2]).all()
+    assert (later[3:] == (60, 20, 30, 30)).all()
+    rows = [line.split(",") for line in (tmp_path / "m.txt").read_text().splitlines()]
+    assert {row[1] for row in rows} == {"1", "2"}
+
+
 def test_q_ends_the_run_and_keeps_the_results(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Screen(monkeypatch, ["s", "s", "q"])
     assert track(video, "--box", BOX, "--model", "static", "--show", "--boxes", tmp_path / "b.txt") == 0
