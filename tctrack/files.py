@@ -7,6 +7,7 @@ the folders it needs, and gives a file its name only when its bytes are on the d
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -163,6 +164,8 @@ class Draft:
                     raise OutputError(f"cannot write '{path}': the folder must be new or empty")
                 self.part.mkdir()
                 return
+            if target.is_symlink():  # links that lead in a circle
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             if target.exists() and not target.is_file():
                 raise OutputError(f"cannot write '{path}': it exists and is no regular file")
             if target.exists() and not os.access(target, os.W_OK):

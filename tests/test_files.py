@@ -127,6 +127,15 @@ def test_links_stay_and_what_they_point_to_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_bytes() == (tmp_path / "new" / "real").read_bytes() == NEW
 
 
+def test_links_that_lead_in_a_circle_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OutputError, match="symbolic links"):
+        write_text(tmp_path / "a", "text")
+    assert (tmp_path / "a").is_symlink()
+    assert (tmp_path / "b").is_symlink()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_write_protected_files_are_kept(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(OLD)

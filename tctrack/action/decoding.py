@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tctrack.errors import DatasetError, require
 from tctrack.files import is_utf8
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what goes wrong is said by one line of our own
 #: Decoded frames ``(T, H, W, 3)`` uint8 in BGR order.
 Frames = NDArray[np.uint8]
 

@@ -27,6 +27,8 @@ from tctrack.video.images import is_cut, read_image
 
 #: What an address may start with.
 SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
+#: No video has so many frames.
+_MOST = 1 << 60
 #: Seconds for a stream to open, to deliver a frame, and to come back after it broke.
 PATIENCE = 10.0
 #: Frames ahead that are reached by decoding, not by seeking.
@@ -128,7 +130,10 @@ def open_source(
         raise SourceError(f"cannot start at frame {start}; the first is 0")
     if frames is not None and frames < 1:
         raise SourceError(f"cannot give {frames} frames; ask for 1 or more")
+    start, frames = min(start, _MOST), frames and min(frames, _MOST)
     text = os.fspath(spec)
+    if not text:
+        raise SourceError("the source has no name; give a video, camera, URL or folder of images")
     if not is_utf8(text):
         raise SourceError(f"{text!a}: the name is not UTF-8; rename it")
     if camera := re.fullmatch(r"(?:/dev/video)?(\d+)", text):

@@ -71,9 +71,10 @@ def test_start_and_frames(kind: str, request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("kind", ["video", "folder"])
-def test_start_beyond_the_end(kind: str, request: pytest.FixtureRequest) -> None:
-    with pytest.raises(SourceError, match=r"cannot start at frame 50 of (20|12)"):
-        open_source(request.getfixturevalue(kind), start=50)
+@pytest.mark.parametrize("start", [50, 10**25])
+def test_start_beyond_the_end(kind: str, start: int, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(SourceError, match=r"cannot start at frame \d+ of (20|12)"):
+        open_source(request.getfixturevalue(kind), start=start)
 
 
 @pytest.mark.parametrize(("options", "message"), [({"start": -1}, "frame -1"), ({"frames": 0}, "0 frames")])
@@ -109,6 +110,8 @@ def test_files_that_are_no_video(tmp_path: Path, video: Path, capfd: pytest.Capt
 def test_what_is_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SourceError, match="no such video file or image folder"):
         open_source(tmp_path / "missing.mp4")
+    with pytest.raises(SourceError, match="has no name"):
+        open_source("")
     with pytest.raises(SourceError, match="holds no images"):
         open_source(tmp_path)
     with pytest.raises(SourceError, match="camera 97: cannot be opened"):
