@@ -110,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
     from trackers import tracker_factory
 
     given = [parse_box(line) for text in args.box or () for line in _box_lines(text)]
+    inputs = args.source, args.model, args.weights, *(args.box or ())
     asked = {"--out": args.out, "--jsonl": args.jsonl, "--mot": args.mot, "--cvat": args.cvat, "--coco": args.coco}
     files = {name: path for name, path in asked.items() if path and path != "-" and "://" not in path}
 
@@ -119,10 +120,10 @@ def run(args: argparse.Namespace) -> int:
         if target > 1:
             path = str(Path(path).with_name(f"{Path(path).stem}-{target}{Path(path).suffix}"))
         files[f"--boxes of target {target}"] = path
-        check_outputs(files, (args.source, args.model, args.weights))
+        check_outputs(files, inputs)
         return path
 
-    check_outputs(files, (args.source, args.model, args.weights))
+    check_outputs(files, inputs)
     texts = {target: boxes_of(target) for target in range(1, max(len(given), 1) + 1)} if args.boxes else {}
     picture_path = args.out
     if not any((*asked.values(), args.boxes, args.mavlink, args.show, args.no_save)):

@@ -87,6 +87,10 @@ def test_track_keeps_its_weights(tmp_path: Path, refused: Refuse) -> None:
     words = ("track", "a.mp4", "--box", "20,40,24,24", "--boxes", "w.safetensors")
     refused("would replace the input", *words, "--weights", "w.safetensors")
     refused("would replace the input", *words, "--model", "w.safetensors")
+    (tmp_path / "box.txt").write_text("20,40,24,24\n")
+    words = ("track", "a.mp4", "--box", "box.txt", "--model", "static")
+    refused("would replace the input", *words, "--boxes", "box.txt")
+    refused("would replace the input", *words, "--jsonl", "./box.txt")
 
 
 def test_eval_and_replay_keep_what_they_read(bench: list[str], tmp_path: Path, refused: Refuse) -> None:
