@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -204,19 +205,23 @@ class FolderSource(Source):
 
 
 class FileSource(Source):
-    """A video of some length, read at the reader's pace. What decodes before a defect is given before the error."""
+    """A video of some length, read at the reader's pace. What decodes before a defect is given before the error.
+
+    While the reader has a frame, a thread decodes the next one.
+    """
 
     def __init__(self, decoder: _Decoder, start: int, frames: int | None) -> None:
         self._decoder, self._end = decoder, math.inf if frames is None else start + frames
         skipped = sum(1 for _ in itertools.islice(decoder, start))
         self.number = skipped - 1
-        first = self._read()
+        self._pool = ThreadPoolExecutor(1, "decoder")
+        self._ahead: Future[tuple[Frame | None, float | None, int]] | None = self._pool.submit(self._read)
+        first, _, _ = self._ahead.result()
         if first is None:
-            decoder.close()
+            self.close()
             if skipped:
                 raise SourceError(f"{decoder.name}: cannot start at frame {start} of {skipped}")
             raise SourceError(f"{decoder.name}: no frame can be decoded; the file is damaged or no video")
-        self._first: Frame | None = first
         total = None if decoder.length is None else max(decoder.length - start, 1)
         if total is not None and frames is not None:
             total = min(total, frames)
@@ -224,7 +229,9 @@ class FileSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         while self.number + 1 < self._end:
-            frame, self._first = self._read() if self._first is None else self._first, None
+            frame, time, damaged = (self._ahead or self._pool.submit(self._read)).result()
+            self.number += damaged
+            self.dropped += damaged
             if frame is None:
                 end, declared = self.number + 1, self._decoder.length or 0
                 steps = round((self.time or 0) * (self.info.fps or 0)) + 1  # more than the frames, at a variable rate
@@ -232,6 +239,7 @@ class FileSource(Source):
                     name = self._decoder.name
                     raise SourceError(f"{name}: the file is cut or damaged; it ends after {end} of {declared} frames")
                 return
+            self._ahead = self._pool.submit(self._read)
             self.number += 1
             if frame.shape[1::-1] != self.info[:2]:
                 size = "{}x{}, not {}x{}".format(*frame.shape[1::-1], *self.info[:2])
@@ -239,24 +247,26 @@ class FileSource(Source):
                     f"{self._decoder.name}: the size of frame {self.number} is {size}; cut the video there"
                 )
             rate = self.info.fps
-            self.time = self._decoder.time if self._decoder.time is not None or not rate else self.number / rate
+            self.time = time if time is not None or not rate else self.number / rate
             if self.number < self._end:
                 yield frame
 
-    def _read(self) -> Frame | None:
+    def _read(self) -> tuple[Frame | None, float | None, int]:
+        """Return the next frame, its time, and how many damaged ones were passed over before."""
         frame = self._decoder.read()
-        self.number += self._decoder.damaged
-        self.dropped += self._decoder.damaged
-        return frame
+        return frame, self._decoder.time, self._decoder.damaged
 
     def seek(self, number: int) -> None:
         """See :class:`Source`."""
-        self._decoder.seek(number, self.number if self._first is None else self.number + 1)
-        self._first, self.number = None, number - 1
+        if self._ahead is not None:
+            self._ahead.result()
+        self._decoder.seek(number, self.number if self._ahead is None else self.number + 1)
+        self._ahead, self.number = None, number - 1
         self.info = self.info._replace(frames=self._decoder.length)
 
     def close(self) -> None:
         """Release the device or file."""
+        self._pool.shutdown()
         self._decoder.close()
 
 
