@@ -14,6 +14,7 @@ import importlib
 import inspect
 import io
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -129,6 +130,9 @@ def _run(words: list[str]) -> int:
         if word.endswith("=--"):  # argparse would make a list of it
             raise ConfigError(f"{word.removesuffix('=--')} cannot be '--'")
     options = parser.parse_args(words)
+    for value in vars(options).values():
+        if isinstance(value, Path) and re.match(r"\w+:/.*@", str(value)):
+            raise ConfigError(f"'{str(value).replace(':/', '://', 1)}' is a URL, where a file or folder is asked for")
     keep_freed_memory()
     return int(module.run(options))
 
