@@ -250,6 +250,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if origin is dict and isinstance(value, Mapping):
         return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is Path and isinstance(value, str) and "://" in value:
+        raise ConfigError(f"'{where}' is a URL, where a file or folder is asked for")
     if hint is Path and isinstance(value, str) and "\0" not in value:
         try:
             return Path(value).expanduser()

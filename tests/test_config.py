@@ -147,3 +147,9 @@ def test_a_registry_suggests_names_and_refuses_a_second_owner() -> None:
         registry["tree"]
     with pytest.raises(ValueError, match="twice"):
         registry.register("three")(lambda: 4)
+
+
+def test_a_url_is_no_folder() -> None:
+    with pytest.raises(ConfigError, match="'out' is a URL") as error:
+        build(TrainConfig, {"out": "rtsp://me:secret@127.0.0.1/x"})
+    assert "secret" not in str(error.value)

@@ -68,12 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare the pack."""
     from tctrack.config import build
+    from tctrack.errors import mask
     from tctrack.training.prepare import PrepareOptions, prepare
 
     options = build(PrepareOptions, {field.name: getattr(args, field.name) for field in fields(PrepareOptions)}, "--")
     manifest = prepare(args.kind, args.root, args.out, options, args.licence, args.workers)
     amount = f"{manifest['tracks']} tracks, {manifest['frames']} crops, {manifest['bytes'] / 1e6:.1f} MB"
-    print(f"{args.out}: {amount}; licence: {manifest['licence']}")
+    print(f"{args.out}: {amount}; licence: {mask(manifest['licence'])}")
     skipped = manifest["skipped"]
     if skipped:
         more = f", and more in {args.out / 'manifest.json'}" if len(skipped) > SHOWN else ""

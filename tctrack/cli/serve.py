@@ -12,13 +12,14 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import re
 import secrets
 import socket
 from pathlib import Path
 from typing import Annotated
 
 from tctrack.config import Bounds, Count, argument
-from tctrack.errors import OutputError, SourceError, require
+from tctrack.errors import ConfigError, OutputError, SourceError, require
 
 Port = Annotated[int, Bounds(0, 65535)]
 
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     if args.source and not (args.source.isdecimal() or "://" in args.source or Path(args.source).exists()):
         raise SourceError(f"{args.source}: there is no such video file or image folder")
     token = args.token
+    if token and not re.fullmatch(r"[\w.~-]+", token):
+        raise ConfigError("--token: it stands in an address; use letters, digits, '-', '_', '.' and '~'")
     if args.host not in LOCAL:
         token = token or secrets.token_urlsafe(16)
     listener = _listen(args.host, args.port)
