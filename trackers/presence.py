@@ -41,9 +41,14 @@ class Presence(NamedTuple):
     """Frames since the target was last there."""
 
     @property
+    def log_odds(self) -> float:
+        """Logarithm of the odds that the box is on the target."""
+        return float(CONSTANT + (COEFFICIENTS * self.evidence).sum())
+
+    @property
     def confidence(self) -> float:
         """Probability that the box is on the target."""
-        return float(1 / (1 + np.exp(-CONSTANT - (COEFFICIENTS * self.evidence).sum())))
+        return float(1 / (1 + np.exp(-self.log_odds)))
 
     @property
     def state(self) -> State:

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 MIN_SIDE = 10
 #: A target that fills more of the frame than this is searched for at its first scale.
 MAX_SHARE = 0.5
+#: A hidden target may be so many of its sizes away from where it is expected; more with every frame, and with every
+#: frame of which the camera's motion is not known.
+REACH, DRIFT, JERK = 4.0, 0.03, 1.0
+#: Distance of the places where a lost target is sought, in parts of the search crop's side.
+TILE_STEP = 0.7
+#: By how much the log-odds must exceed 0 for a lost target that is found at the end of its reach; less nearer, as the
+#: square of the distance.
+CALL_BACK = 3.0
 
 
 class TrackerState(NamedTuple):
@@ -43,11 +51,13 @@ class TrackerState(NamedTuple):
     least: tuple[float, float]
     """Least width and height of an estimate in frame pixels."""
     centre: tuple[float, float]
-    """x, y of the estimate's centre in frame pixels."""
+    """x, y of the estimate's centre in frame pixels; a hidden target may be outside the frame."""
     size: tuple[float, float]
     """Width and height of the estimate in frame pixels."""
     temporal: State
     """The network's state, a batch of one."""
+    first: State
+    """The network's state after the first frame, with which a lost target is sought."""
     ground: GroundView | None = None
     """What is kept of the last frame, to estimate the camera's motion."""
     velocity: tuple[float, float] = (0.0, 0.0)
@@ -56,6 +66,12 @@ class TrackerState(NamedTuple):
     """Frames since the target was last seen."""
     presence: presence.Presence | None = None
     """What tells whether the target is there; None where the network's scores do not."""
+    reach: float = REACH
+    """How far a hidden target may be from where it is expected, in sizes (roots of its area)."""
+    turn: int = 0
+    """How many places of the present round were searched for a lost target."""
+    promise: tuple[float, float] | None = None
+    """x, y of what may be the lost target, until the next frame confirms it."""
 
 
 class _Aim(NamedTuple):
@@ -65,10 +81,14 @@ class _Aim(NamedTuple):
     """The search crop."""
     scale: float
     """Search pixels per frame pixel."""
+    middle: tuple[float, float]
+    """x, y of the crop's centre in frame pixels."""
     expected: tuple[float, float]
-    """x, y of the crop's centre, where the target is expected, in frame pixels."""
+    """Where the target is expected, in frame pixels; outside the frame where it is hidden there."""
     ground: tuple[float, float] | None
     """Where the ground under the last estimate lies now, where that is known, in frame pixels."""
+    turn: int
+    """How many places of the present round are searched, this one included."""
 
 
 class SiameseTracker:
@@ -125,7 +145,9 @@ class SiameseTracker:
         ground = GroundView(thumbnail(frame)) if self.settings.motion else None
         least = min(w, MIN_SIDE), min(h, MIN_SIDE)
         there = presence.begin(search, (w * scale, h * scale)) if self.settings.lost else None
-        return TrackerState(frame_size, fill, context, least, centre, (w, h), temporal, ground, presence=there)
+        return TrackerState(
+            frame_size, fill, context, least, centre, (w, h), temporal, temporal, ground, presence=there
+        )
 
     def step(self, frame: Frame, state: TrackerState) -> tuple[TrackResult, TrackerState]:
         """Find the target in the frame after ``state``; return it and the new state.
@@ -176,57 +198,93 @@ class SiameseTracker:
     def _aim(self, frame: Frame, state: TrackerState, motion: CameraMotion | None) -> _Aim:
         """Cut the search crop about the place that the ground and the target's velocity predict.
 
-        It lies inside the frame and at most half a crop from the last estimate in x and y.
+        It lies inside the frame and, while the target is seen, at most half a crop from the last estimate in x and y.
+        A lost target is sought about that place, or where something promised to be it.
         """
         w, h = state.size
         width, height = state.frame_size
         context = state.first_context if w * h > MAX_SHARE * width * height else context_side(w, h)
         info = self.engine.info
         scale = info.template_size / context
-        ground, expected = None, state.centre
+        side = info.search_size / scale
+        ground, expected, promise, turn = None, state.centre, state.promise, state.turn
         if motion is not None:
-            ground, reach = motion.carry(state.centre), info.search_size / scale / 2
-            x, y = (
-                _clip(_clip(place + speed, last - reach, last + reach), 0, side)
-                for place, speed, last, side in zip(ground, state.velocity, state.centre, state.frame_size, strict=True)
-            )
-            expected = x, y
-        return _Aim(self._crop(frame, expected, context, info.search_size, state.fill), scale, expected, ground)
+            ground = motion.carry(state.centre)
+            expected = ground[0] + state.velocity[0], ground[1] + state.velocity[1]
+            promise = promise and motion.carry(promise)
+            if not state.hidden:
+                expected = _inside(expected, np.subtract(state.centre, side / 2), np.add(state.centre, side / 2))
+                expected = _inside(expected, (0, 0), state.frame_size)
+        middle = expected
+        if state.hidden >= PATIENCE:
+            if promise:
+                middle = promise
+            else:
+                middle, turn = self._tile(state, expected, side)
+        middle = _inside(middle, (0, 0), state.frame_size)
+        return _Aim(
+            self._crop(frame, middle, context, info.search_size, state.fill), scale, middle, expected, ground, turn
+        )
+
+    @staticmethod
+    def _tile(state: TrackerState, expected: tuple[float, float], side: float) -> tuple[tuple[float, float], int]:
+        """Return the centre of the next search crop, in rounds from the expected place outward as far as it may be."""
+        counts = np.ceil(np.divide(state.frame_size, TILE_STEP * side)).astype(int)
+        places = (np.stack(np.meshgrid(*map(np.arange, counts)), -1).reshape(-1, 2) + 0.5) / counts * state.frame_size
+        distance = np.hypot(*(places - expected).T)
+        within = int((distance < _reach(state) + TILE_STEP * side / 2).sum())
+        turn = state.turn if state.turn < within else 0
+        x, y = places[distance.argsort()[turn]]
+        return (float(x), float(y)), turn + 1
 
     def _settle(
         self, aim: _Aim, boxes: FloatArray, scores: FloatArray, state: TrackerState
     ) -> tuple[TrackResult, TrackerState]:
-        """Choose one of the candidates ``(N, 4)``, ``(N,)``; return it and the state after the frame."""
-        settings, (w, h), (width, height) = self.settings, state.size, state.frame_size
-        candidate, penalty = choose(boxes, scores, np.array((w * aim.scale, h * aim.scale)), settings)
+        """Choose one of the candidates ``(N, 4)``, ``(N,)``; return it and the state after the frame.
+
+        A hidden target is taken up within reach of where it is expected; a lost one must also be recognized in two
+        frames, one after the other.
+        """
+        settings, (w, h), lost = self.settings, state.size, state.hidden >= PATIENCE
+        weights = dataclasses.replace(settings, window_influence=0.0) if lost else settings
+        candidate, penalty = choose(boxes, scores, np.array((w * aim.scale, h * aim.scale)), weights)
         score = float(scores[candidate])
         if not np.isfinite((score, *boxes[candidate])).all():
             raise TrackerError("the network's output is not finite; its weights are damaged, or badly trained")
-        threshold = settings.found if state.hidden else settings.lost
-        guessed = threshold > 0 and score < threshold and state.hidden < PATIENCE
-        there = state.presence
-        if there is not None:
-            there = presence.update(there, aim.crop, boxes, scores, int(candidate), guessed)
-            state = state._replace(presence=there)
-        told: tuple[Any, ...] = () if there is None else (there.state, there.confidence)
-        if guessed:
-            x, y = aim.expected
-            result = TrackResult(Box(x - w / 2, y - h / 2, w, h), score, *told)
-            return result, state._replace(centre=aim.expected, hidden=state.hidden + 1)
-
         dx, dy, new_w, new_h = (float(value) / aim.scale for value in boxes[candidate])
-        seen = not settings.lost or score >= settings.lost
-        rate = float(penalty) * score * settings.lr if seen else 0.0  # or a lost target's box grows
-        cx, cy = _clip(aim.expected[0] + dx, 0, width), _clip(aim.expected[1] + dy, 0, height)
-        w = _clip(w * (1 - rate) + new_w * rate, state.least[0], width)
-        h = _clip(h * (1 - rate) + new_h * rate, state.least[1], height)
+        cx, cy = _inside((aim.middle[0] + dx, aim.middle[1] + dy), (0, 0), state.frame_size)
+        threshold = settings.found if state.hidden and not lost else settings.lost
+        found = threshold <= 0 or score >= threshold
+        away = np.hypot(cx - aim.expected[0], cy - aim.expected[1]) / _reach(state)
+        if state.hidden:
+            found = found and away < 1
+        told: tuple[Any, ...] = ()
+        if (there := state.presence) is not None:
+            known = there._replace(frames=0, hidden=0) if lost else there  # a lost one is judged by this frame alone
+            known = presence.update(known, aim.crop, boxes, scores, int(candidate), not found)
+            if lost:
+                found = found and known.log_odds > CALL_BACK * away**2
+                promise, found = (cx, cy) if found else None, found and state.promise is not None
+                state = state._replace(promise=promise, temporal=state.temporal if promise else state.first)
+            there = known if found or not lost else there._replace(hidden=there.hidden + 1)
+            state, told = state._replace(presence=there), (there.state, there.confidence)
+        if not found:
+            x, y = _inside(aim.expected, (0, 0), state.frame_size)
+            result = TrackResult(Box(x - w / 2, y - h / 2, w, h), score, *told)
+            reach = state.reach + (JERK if aim.ground is None else DRIFT)
+            return result, state._replace(centre=aim.expected, hidden=state.hidden + 1, reach=reach, turn=aim.turn)
+
+        rate = 0.0 if lost else float(penalty) * score * settings.lr
+        w = _clip(w * (1 - rate) + new_w * rate, state.least[0], state.frame_size[0])
+        h = _clip(h * (1 - rate) + new_h * rate, state.least[1], state.frame_size[1])
         result = TrackResult(Box(cx - w / 2, cy - h / 2, w, h), score, *told)
         vx, vy = state.velocity
-        if aim.ground is not None:
+        if aim.ground is not None and not lost:
             follow = score * settings.motion
             vx, vy = vx + follow * (cx - aim.ground[0] - vx), vy + follow * (cy - aim.ground[1] - vy)
-        hidden = 0 if score >= settings.lost else state.hidden
-        return result, state._replace(centre=(cx, cy), size=(w, h), velocity=(vx, vy), hidden=hidden)
+        return result, state._replace(
+            centre=(cx, cy), size=(w, h), velocity=(vx, vy), hidden=0, reach=REACH, turn=0, promise=None
+        )
 
     def _crop(
         self, frame: Frame, centre: tuple[float, float], context: float, output_side: int, fill: NDArray[np.uint8]
@@ -270,6 +328,16 @@ def build_siamese(
         ready = TorchEngine(model)
     settings = build(TrackerSettings, {**dataclasses.asdict(ready.info.settings), **overrides})
     return SiameseTracker(ready, settings)
+
+
+def _reach(state: TrackerState) -> float:
+    """Return how far a hidden target may be from its expected place, in frame pixels."""
+    return state.reach * float(np.sqrt(state.size[0] * state.size[1]))
+
+
+def _inside(point: Any, low: Any, high: Any) -> tuple[float, float]:
+    x, y = (_clip(*values) for values in zip(point, low, high, strict=True))
+    return x, y
 
 
 def _clip(value: float, low: float, high: float) -> float:

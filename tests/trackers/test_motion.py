@@ -93,11 +93,23 @@ def test_the_camera_may_swing_farther_than_the_search_reaches() -> None:
     assert np.abs(np.subtract(lost, places[1:])).max() > 40
 
 
-def test_a_target_that_never_returns_is_not_waited_for() -> None:
-    frames = [_frame(100, 100), *[_frame(100, 100, hidden=True)] * (PATIENCE + 3)]
-    found = _follow(_tracking(), frames, (100, 100))
-    assert found[PATIENCE - 1] == pytest.approx((100, 100), abs=1)
-    assert found[PATIENCE + 1] != pytest.approx((100, 100), abs=5)
+def test_a_target_that_comes_back_elsewhere_is_found_again() -> None:
+    frames = [_frame(40, 40), *[_frame(40, 40, hidden=True)] * (PATIENCE + 60), *[_frame(150, 130)] * 40]
+    tracker = SiameseTracker(TorchEngine(SpotNetwork(_tracking())))
+    tracker.init(frames[0], (40, 40, SIDE, SIDE))
+    results = [tracker.update(frame) for frame in frames[1:]]
+    away = results[PATIENCE + 1 : PATIENCE + 60]
+    assert {result.state for result in away} == {"lost"}
+    assert all(result.box.w == SIDE for result in away)
+    assert results[-1].state == "tracked"
+    assert results[-1].box[:2] == pytest.approx((150, 130), abs=2)
+
+
+def test_what_is_too_far_away_is_not_the_lost_target() -> None:
+    frames = [_frame(40, 40), *[_frame(40, 40, hidden=True)] * (PATIENCE + 5), *[_frame(430, 300)] * 30]
+    tracker = SiameseTracker(TorchEngine(SpotNetwork(_tracking())))
+    tracker.init(frames[0], (40, 40, SIDE, SIDE))
+    assert [tracker.update(frame) for frame in frames[1:]][-1].state == "lost"
 
 
 def test_without_motion_the_search_stays_where_the_target_was() -> None:
