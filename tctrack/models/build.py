@@ -36,5 +36,6 @@ def _register(name: str, module: str, network: str, config: str, preset: str | N
 
 
 _register("tctrack-lite", "tctrack.models.lite", "TCTrackLite", "LiteConfig")
+_register("tctrack-nano", "tctrack.models.lite", "TCTrackLite", "LiteConfig", "model/tctrack_nano")
 _register("tctrack", "tctrack.models.tctrack", "TCTrack", "TCTrackConfig", "model/tctrack")
 _register("tctrack++", "tctrack.models.tctrack", "TCTrack", "TCTrackConfig", "model/tctrack_pp")

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 to stride 16, with Online-TAdaConv in the depthwise convolutions of its last blocks."""
+"""Trunks of inverted residual blocks to stride 16, with Online-TAdaConv in the depthwise convolutions of the last."""
 
 from __future__ import annotations
 
@@ -22,21 +22,45 @@ class BlockSpec(NamedTuple):
     expansion: int
 
 
-#: Blocks 0–10 of EfficientNet-Lite0 (the others come after stride 16).
-BLOCKS = (
-    BlockSpec(16, 3, 1, 1),
-    BlockSpec(24, 3, 2, 6),
-    BlockSpec(24, 3, 1, 6),
-    BlockSpec(40, 5, 2, 6),
-    BlockSpec(40, 5, 1, 6),
-    BlockSpec(80, 3, 2, 6),
-    BlockSpec(80, 3, 1, 6),
-    BlockSpec(80, 3, 1, 6),
-    BlockSpec(112, 5, 1, 6),
-    BlockSpec(112, 5, 1, 6),
-    BlockSpec(112, 5, 1, 6),
-)
-STEM_CHANNELS = 32
+class TrunkShape(NamedTuple):
+    """Channels of the stem, a 3×3 convolution of stride 2, and the blocks after it."""
+
+    stem: int
+    blocks: tuple[BlockSpec, ...]
+
+
+TRUNKS: Mapping[str, TrunkShape] = {
+    # Its blocks 11 to 15 come after stride 16.
+    "efficientnet-lite0": TrunkShape(
+        32,
+        (
+            BlockSpec(16, 3, 1, 1),
+            BlockSpec(24, 3, 2, 6),
+            BlockSpec(24, 3, 1, 6),
+            BlockSpec(40, 5, 2, 6),
+            BlockSpec(40, 5, 1, 6),
+            BlockSpec(80, 3, 2, 6),
+            BlockSpec(80, 3, 1, 6),
+            BlockSpec(80, 3, 1, 6),
+            BlockSpec(112, 5, 1, 6),
+            BlockSpec(112, 5, 1, 6),
+            BlockSpec(112, 5, 1, 6),
+        ),
+    ),
+    # Little at strides 2 and 4, where a network of this kind spends half its time.
+    "nano": TrunkShape(
+        16,
+        (
+            BlockSpec(24, 3, 2, 1),
+            BlockSpec(40, 3, 2, 3),
+            BlockSpec(40, 3, 1, 2),
+            BlockSpec(64, 5, 2, 3),
+            BlockSpec(64, 5, 1, 3),
+            BlockSpec(64, 5, 1, 3),
+            BlockSpec(64, 5, 1, 3),
+        ),
+    ),
+}
 STRIDE = 16
 BN_EPS = 1e-3
 
@@ -86,29 +110,32 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """The trunk: BGR images 0–255 to 112 channels at stride 16; cell ``i`` is centred at pixel ``16 (i + 1/2)``.
+    """The trunk: BGR images 0–255 to :attr:`channels` at stride 16; cell ``i`` is centred at pixel ``16 (i + 1/2)``.
 
     Args:
         adaptive_blocks: indices of the blocks whose depthwise convolution is an Online-TAdaConv.
         reduction: bottleneck factor of their temporal convolutions.
+        shape: one of :data:`TRUNKS`.
     """
 
-    channels = BLOCKS[-1].channels
-
-    def __init__(self, adaptive_blocks: Sequence[int] = (8, 9, 10), reduction: int = 16) -> None:
+    def __init__(
+        self, adaptive_blocks: Sequence[int] = (8, 9, 10), reduction: int = 16, shape: str = "efficientnet-lite0"
+    ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1, bias=False)
-        self.stem_bn = nn.BatchNorm2d(STEM_CHANNELS, BN_EPS)
+        channels, specs = TRUNKS[shape]
+        self.stem = nn.Conv2d(3, channels, 3, 2, 1, bias=False)
+        self.stem_bn = nn.BatchNorm2d(channels, BN_EPS)
         blocks = []
-        channels, stride = STEM_CHANNELS, 2
-        for index, spec in enumerate(BLOCKS):
+        stride = 2
+        for index, spec in enumerate(specs):
             centre = stride * spec.stride == STRIDE
             factor = reduction if index in adaptive_blocks else None
             blocks.append(InvertedResidual(channels, spec, centre=centre, reduction=factor))
             channels, stride = spec.channels, stride * spec.stride
+        self.channels = channels
         self.blocks = nn.ModuleList(blocks)
         #: Number of blocks below, which see no temporal context.
-        self.split = min(adaptive_blocks, default=len(BLOCKS))
+        self.split = min(adaptive_blocks, default=len(specs))
         self._frozen: tuple[EfficientNetLite, ...] = ()  # a tuple, so that its weights are no part of this network's
 
     def run(
@@ -117,7 +144,7 @@ class EfficientNetLite(nn.Module):
         """Map the frames ``(B T, 3, H, W)`` of ``B`` streams, ``T = length`` each, that follow ``caches``.
 
         Returns:
-            the features ``(B T, 112, H/16, W/16)`` and the caches of the adaptive blocks, ``(B, C, 2, 1, 1)`` each.
+            the features ``(B T, channels, H/16, W/16)``, and the caches of the adaptive blocks, ``(B, C, 2, 1, 1)``.
         """
         low = self._frozen[0] if self._frozen else self
         x = low._low(frames)
@@ -130,14 +157,16 @@ class EfficientNetLite(nn.Module):
                 updated.append(cache)
         return x, tuple(updated)
 
-    def pretrained(self, first: int) -> Iterator[nn.Parameter]:
-        """Yield the ImageNet weights that learn from block ``first`` on: the pointwise convolutions.
+    def pretrained(self, first: int, everything: bool = False) -> Iterator[nn.Parameter]:
+        """Yield the pretrained weights that learn from block ``first`` on: the pointwise convolutions, or everything.
 
-        The depthwise kernels stay, since their calibration adapts them frame by frame, and so do the batch norms.
+        As a rule depthwise kernels stay, since their calibration adapts them frame by frame, and so do batch norms.
         """
+        new = set(self.calibrations())
         for block in self._blocks(first):
-            for layer in (block.expand, block.project):
-                yield from layer.parameters() if layer is not None else ()
+            layers = (block,) if everything else (block.expand, block.project)
+            for layer in layers:
+                yield from (weight for weight in layer.parameters() if weight not in new) if layer is not None else ()
 
     def calibrations(self) -> Iterator[nn.Parameter]:
         """Yield the weights that calibrate the depthwise kernels, which are new and always learn."""
@@ -163,7 +192,7 @@ class EfficientNetLite(nn.Module):
             x, _ = block.run(x, None, 1)
         return x
 
-    def _blocks(self, first: int, end: int = len(BLOCKS)) -> list[InvertedResidual]:
+    def _blocks(self, first: int, end: int | None = None) -> list[InvertedResidual]:
         return cast("list[InvertedResidual]", list(self.blocks)[first:end])
 
 
@@ -183,7 +212,7 @@ def adapt_imagenet_weights(weights: Mapping[str, Tensor], trunk: EfficientNetLit
             name = f"stem.{words[-1]}"
         elif words[0] == "_bn0":
             name = f"stem_bn.{words[-1]}"
-        elif words[0] == "_blocks" and int(words[1]) < len(BLOCKS):
+        elif words[0] == "_blocks" and int(words[1]) < len(trunk.blocks):
             name = f"blocks.{words[1]}.{parts[words[2]]}.{words[-1]}"
         else:
             continue

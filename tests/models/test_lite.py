@@ -8,15 +8,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tctrack.models.base import TemporalState
+from tctrack.models.build import build_model
 from tctrack.models.efficientnet import EfficientNetLite, adapt_imagenet_weights
 from tctrack.models.lite import LiteConfig, LiteOutputs, TCTrackLite
 
 
-@pytest.fixture(scope="module")
-def model() -> TCTrackLite:
+@pytest.fixture(scope="module", params=["tctrack-lite", "tctrack-nano"])
+def model(request: pytest.FixtureRequest) -> TCTrackLite:
     """A model whose temporal parts do something."""
     torch.manual_seed(0)
-    model = TCTrackLite().eval()
+    model = build_model(request.param).eval()
+    assert isinstance(model, TCTrackLite)
     for name, parameter in model.named_parameters():
         if "temporalconv" in name:
             torch.nn.init.normal_(parameter, std=0.5)
@@ -117,7 +119,8 @@ def test_the_state_keeps_its_size() -> None:
 
 
 def test_the_budget_holds(model: TCTrackLite) -> None:
-    assert sum(parameter.numel() for parameter in model.parameters()) < 1.5e6
+    most = 1.5e6 if model.config.trunk == "efficientnet-lite0" else 0.6e6
+    assert sum(parameter.numel() for parameter in model.parameters()) < most
     template, clip = _crops(1, 1)
     with torch.no_grad():
         state = model.start(template, clip[:, 0])
