@@ -16,11 +16,13 @@ from tctrack.files import SHIPPED, check_shipped
 FILE = SHIPPED / "tctrack-lite.safetensors"
 
 
-def test_the_shipped_weights_are_small_and_say_what_they_are() -> None:
-    assert FILE.stat().st_size < 4e6
-    tensors, metadata = read_checkpoint(FILE)
+@pytest.mark.parametrize(("name", "most"), [("tctrack-lite", 4e6), ("tctrack-nano", 0.6e6)])
+def test_the_shipped_weights_are_small_and_say_what_they_are(name: str, most: float) -> None:
+    file = SHIPPED / f"{name}.safetensors"
+    assert file.stat().st_size < most
+    tensors, metadata = read_checkpoint(file)
     assert all(tensor.dtype == torch.float16 for tensor in tensors.values() if tensor.is_floating_point())
-    assert metadata["architecture"] == "tctrack-lite"
+    assert metadata["architecture"] == name
     assert json.loads(metadata["config"])["use_memory"]
 
 
@@ -43,10 +45,11 @@ def test_they_are_held_to_their_checksums(tmp_path: Path, monkeypatch: pytest.Mo
         load_engine("tctrack-lite")
 
 
-def test_the_temporal_parts_are_trained() -> None:
-    model = load_model("tctrack-lite")
-    calibrations = [value for key, value in model.state_dict().items() if key.endswith("temporalconv.2.weight")]
-    assert len(calibrations) == 3
+@pytest.mark.parametrize(("name", "blocks"), [("tctrack-lite", 3), ("tctrack-nano", 2)])
+def test_the_temporal_parts_are_trained(name: str, blocks: int) -> None:
+    state = load_model(name).state_dict()
+    calibrations = [value for key, value in state.items() if key.endswith("temporalconv.2.weight")]
+    assert len(calibrations) == blocks
     assert all(weight.abs().max() > 1e-2 for weight in calibrations)
 
 

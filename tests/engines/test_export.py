@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tctrack.checkpoint.load import load_network
+from tctrack.checkpoint.load import load_model
 from tctrack.cli import main
 from tctrack.engines import Engine, load_engine
 from tctrack.engines.base import ModelInfo
@@ -131,9 +131,9 @@ def test_boxes_of_one_target_and_of_four(exported: Exported) -> None:
             assert result.box == pytest.approx(one.box, abs=0.1)
 
 
-def test_the_shipped_graph_is_the_weights() -> None:
-    name, network = load_network("tctrack-lite")
-    reference = TorchEngine(fold_batch_norms(network), name)
+@pytest.mark.parametrize("name", ["tctrack-lite", "tctrack-nano"])
+def test_the_shipped_graph_is_the_weights(name: str) -> None:
+    reference = TorchEngine(fold_batch_norms(load_model(name)), name)
     graph = load_engine(name)
     assert graph.name == "onnx"
     assert graph.info == about(reference.model, name)
@@ -143,11 +143,12 @@ def test_the_shipped_graph_is_the_weights() -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_graph_is_the_export_of_the_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["tctrack-lite", "tctrack-nano"])
+def test_the_shipped_graph_is_the_export_of_the_weights(model: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
-    assert main(["export", "--model", "tctrack-lite", "--out", str(tmp_path / "again")]) == 0
+    assert main(["export", "--model", model, "--out", str(tmp_path / "again")]) == 0
     for name in ("start.onnx", "step.onnx"):
-        assert (tmp_path / "again" / name).read_bytes() == (SHIPPED / "tctrack-lite" / name).read_bytes()
+        assert (tmp_path / "again" / name).read_bytes() == (SHIPPED / model / name).read_bytes()
 
 
 def test_a_damaged_graph(tmp_path: Path, exported: Exported) -> None:
