@@ -9,6 +9,7 @@ import pytest
 
 from tctrack.config import Ascending, Count, Positive, Share, Whole, argument, build, config_root, load_config
 from tctrack.errors import ConfigError
+from tctrack.models.lite import LiteConfig
 from tctrack.models.tctrack import TCTrackConfig
 from tctrack.registry import Registry
 from tctrack.training.loop import TrainConfig
@@ -135,7 +136,8 @@ def test_every_training_configuration_builds(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((config_root() / "model").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_model_configuration_builds(path: Path) -> None:
-    build(TCTrackConfig, load_config(path))
+    values = load_config(path)
+    build(LiteConfig if "trunk" in values else TCTrackConfig, values)
 
 
 def test_a_registry_suggests_names_and_refuses_a_second_owner() -> None:

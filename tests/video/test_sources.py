@@ -281,8 +281,10 @@ def test_cut_jpegs_of_a_video_are_passed_over_and_counted(kept: float, live: boo
             if live:
                 source.hold()
             given = [(source.number, frame_number(frame)) for frame in source]
-            assert source.dropped == 1
-        assert given == [(number, number) for number in (0, 1, 2, 4, 5)]
+            assert source.dropped == 6 - len(given)
+        whole = [(number, number) for number in (0, 1, 2, 4, 5)]
+        assert given[-1] == whole[-1]
+        assert set(given) <= set(whole) if live else given == whole  # some may have come before it was held
 
 
 def test_unknown_addresses_are_refused_by_a_list() -> None:
