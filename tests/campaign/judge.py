@@ -125,7 +125,13 @@ class Judge:
             yield "secret", (out + err)[-300:]
         if (after := _digest(self.world)) != self._before:
             changed = {name for name, state in self._before.items() if after.get(name) != state}
-            lost = [name for name in changed if _names(case, self.world / name) != 1]
+            # Of an option that is given again, the last one counts.
+            words = {
+                word.partition("=")[0] if word.startswith("--") else (word, at): word
+                for at, word in enumerate(case.words)
+            }
+            last = case._replace(words=list(words.values()))
+            lost = [name for name in changed if _names(last, self.world / name) != 1]
             if lost:
                 yield "lost input", ", ".join(sorted(lost)[:4])
             _restore(self._saved, self.world)
