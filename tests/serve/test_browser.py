@@ -89,7 +89,9 @@ def draw(browser: webdriver.Chrome, box: tuple[float, ...], width: int, pointer:
 
 
 def frame_shown(browser: webdriver.Chrome) -> int:
-    return int(re.findall(r"frame (\d+)", find(browser, "#clock").text)[0])
+    """Return the number of the frame on the page, -1 while there is none."""
+    number = re.search(r"frame (\d+)", find(browser, "#clock").text)
+    return int(number[1]) if number else -1
 
 
 def download(browser: webdriver.Chrome, name: str, path: Path) -> Path:
@@ -168,7 +170,7 @@ def test_a_stream_and_this_devices_camera(browser: webdriver.Chrome, address: st
         find(browser, "#again").click()
     wait(lambda: find(browser, "#start").is_displayed())
     find(browser, "#webcam").click()
-    wait(lambda: find(browser, "#clock").text and frame_shown(browser) > 3)
+    wait(lambda: frame_shown(browser) > 3)
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 
