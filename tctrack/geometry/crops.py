@@ -83,4 +83,5 @@ def crop_subpixel(
 
 def mean_colour(frame: Frame) -> NDArray[np.uint8]:
     """Return the mean of each channel of ``(H, W, 3)``, truncated to uint8."""
-    return np.array(cv2.mean(frame)[:3]).astype(np.uint8)
+    total = np.array(cv2.sumElems(frame)[:3])  # exact, as cv2.mean is not
+    return (total / (frame.shape[0] * frame.shape[1])).astype(np.uint8)
