@@ -84,4 +84,4 @@ def crop_subpixel(
 def mean_colour(frame: Frame) -> NDArray[np.uint8]:
     """Return the mean of each channel of ``(H, W, 3)``, truncated to uint8."""
     total = np.array(cv2.sumElems(frame)[:3])  # exact, as cv2.mean is not
-    return (total / (frame.shape[0] * frame.shape[1])).astype(np.uint8)
+    return np.asarray(total / (frame.shape[0] * frame.shape[1]), np.uint8)
