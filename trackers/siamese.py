@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 MIN_SIDE = 10
 #: A target that fills more of the frame than this is searched for at its first scale.
 MAX_SHARE = 0.5
-#: A hidden target may be so many of its sizes away from where it is expected; more with every frame, and with every
-#: frame of which the camera's motion is not known.
-REACH, DRIFT, JERK = 4.0, 0.03, 1.0
+#: A hidden target may be so many of its sizes away from where it is expected; more with every frame, the faster the
+#: longer it is hidden (twice as fast after ``HAZE`` frames), and with every frame whose camera motion is not known.
+REACH, DRIFT, HAZE, JERK = 4.0, 0.03, 200, 1.0
 #: Distance of the places where a lost target is sought, in parts of the search crop's side.
 TILE_STEP = 0.7
 #: By how much the log-odds must exceed 0 for a lost target that is found at the end of its reach; less nearer, as the
@@ -84,7 +84,7 @@ class _Aim(NamedTuple):
     middle: tuple[float, float]
     """x, y of the crop's centre in frame pixels."""
     expected: tuple[float, float]
-    """Where the target is expected, in frame pixels; outside the frame where it is hidden there."""
+    """Where the target is expected, in frame pixels; a hidden one up to half a frame outside it."""
     ground: tuple[float, float] | None
     """Where the ground under the last estimate lies now, where that is known, in frame pixels."""
     turn: int
@@ -215,6 +215,7 @@ class SiameseTracker:
             if not state.hidden:
                 expected = _inside(expected, np.subtract(state.centre, side / 2), np.add(state.centre, side / 2))
                 expected = _inside(expected, (0, 0), state.frame_size)
+        expected = _inside(expected, np.multiply(state.frame_size, -0.5), np.multiply(state.frame_size, 1.5))
         middle = expected
         if state.hidden >= PATIENCE:
             if promise:
@@ -271,7 +272,7 @@ class SiameseTracker:
         if not found:
             x, y = _inside(aim.expected, (0, 0), state.frame_size)
             result = TrackResult(Box(x - w / 2, y - h / 2, w, h), score, *told)
-            reach = state.reach + (JERK if aim.ground is None else DRIFT)
+            reach = state.reach + (JERK if aim.ground is None else DRIFT * (1 + state.hidden / HAZE))
             return result, state._replace(centre=aim.expected, hidden=state.hidden + 1, reach=reach, turn=aim.turn)
 
         rate = 0.0 if lost else float(penalty) * score * settings.lr

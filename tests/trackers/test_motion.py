@@ -105,6 +105,18 @@ def test_a_target_that_comes_back_elsewhere_is_found_again() -> None:
     assert results[-1].box[:2] == pytest.approx((150, 130), abs=2)
 
 
+def test_the_place_of_a_target_that_left_does_not_run_away() -> None:
+    places = [(440.0 - 4 * t, 300.0) for t in range(8)]
+    frames = [_frame(*place) for place in places] + [_frame(0, 0, hidden=True)] * 400
+    tracker = SiameseTracker(TorchEngine(SpotNetwork(_tracking())))
+    state = tracker.start(frames[0], (*places[0], SIDE, SIDE))
+    for frame in frames[1:]:
+        _, state = tracker.step(frame, state)
+    assert state.velocity[0] < -2
+    assert state.centre[0] == -240  # half a frame outside, where its speed would have taken it 1,000 pixels farther
+    assert state.reach > 20
+
+
 def test_what_is_too_far_away_is_not_the_lost_target() -> None:
     frames = [_frame(40, 40), *[_frame(40, 40, hidden=True)] * (PATIENCE + 5), *[_frame(430, 300)] * 30]
     tracker = SiameseTracker(TorchEngine(SpotNetwork(_tracking())))
