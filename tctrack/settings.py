@@ -18,7 +18,7 @@ class TrackerSettings:
     lr: Share
     """Rate at which the size follows the chosen box, 0 to 1."""
     subpixel: bool = False
-    """Cut crops exactly about the estimate; the published trackers round them to whole pixels."""
+    """Account for where crops lie exactly; the published trackers round them to whole pixels, and forget it."""
     motion: Share = 0.0
     """Update rate of the target's velocity over the ground, 0 to 1. The search is centred where this velocity and the
     camera's motion predict the target; at 0, as published, where it was last seen."""

@@ -15,7 +15,7 @@ from tctrack.engines import Engine, State, load_engine
 from tctrack.errors import TrackerError
 from tctrack.geometry.boxes import check_box, context_side
 from tctrack.geometry.camera_motion import CameraMotion, GroundView, follow_camera, thumbnail
-from tctrack.geometry.crops import check_frame, crop_square, crop_subpixel, mean_colour
+from tctrack.geometry.crops import check_frame, crop_square, crop_subpixel, mean_colour, whole_square
 from tctrack.geometry.decode import choose
 from tctrack.settings import TrackerSettings
 from tctrack.types import Box, FloatArray, Frame, TrackResult
@@ -138,9 +138,9 @@ class SiameseTracker:
         else:
             centre, context = (x + (w - 1) / 2, y + (h - 1) / 2), max(1, round(context))
         info = self.engine.info
-        template = self._crop(frame, centre, context, info.template_size, fill)
-        search = self._crop(frame, centre, context, info.search_size, fill)
         scale = info.template_size / context
+        template = self._crop(frame, centre, context, info.template_size, fill)
+        search = self._crop(frame, centre, info.search_size / scale, info.search_size, fill)
         temporal = self.engine.start(template[None], search[None], np.array([[w * scale, h * scale]], np.float32))
         ground = GroundView(thumbnail(frame)) if self.settings.motion else None
         least = min(w, MIN_SIDE), min(h, MIN_SIDE)
@@ -223,9 +223,11 @@ class SiameseTracker:
             else:
                 middle, turn = self._tile(state, expected, side)
         middle = _inside(middle, (0, 0), state.frame_size)
-        return _Aim(
-            self._crop(frame, middle, context, info.search_size, state.fill), scale, middle, expected, ground, turn
-        )
+        if self.settings.subpixel:  # where the crop lies is known exactly, so it may as well lie on whole pixels
+            middle, side = whole_square(middle, side)
+            scale = info.search_size / side
+        crop = self._crop(frame, middle, side, info.search_size, state.fill)
+        return _Aim(crop, scale, middle, expected, ground, turn)
 
     @staticmethod
     def _tile(state: TrackerState, expected: tuple[float, float], side: float) -> tuple[tuple[float, float], int]:
@@ -288,9 +290,8 @@ class SiameseTracker:
         )
 
     def _crop(
-        self, frame: Frame, centre: tuple[float, float], context: float, output_side: int, fill: NDArray[np.uint8]
+        self, frame: Frame, centre: tuple[float, float], side: float, output_side: int, fill: NDArray[np.uint8]
     ) -> Frame:
-        side = context * output_side / self.engine.info.template_size
         if self.settings.subpixel:
             return crop_subpixel(frame, centre, side, output_side, fill)
         return crop_square(frame, centre, max(1, round(side)), output_side, fill)

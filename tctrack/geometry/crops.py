@@ -64,12 +64,18 @@ def crop_subpixel(
 ) -> Frame:
     """Cut a square exactly about ``centre``, in continuous coordinates: the first pixel spans 0 to 1.
 
-    Args and result are those of :func:`crop_square`, but the square need not lie on whole pixels.
+    Args and result are those of :func:`crop_square`, but the square need not lie on whole pixels. If it does
+    (:func:`whole_square`), and inside the frame, cutting takes half the time.
     """
+    left, top = (position - side / 2 for position in centre)
+    whole = left.is_integer() and top.is_integer() and float(side).is_integer()
+    if whole and 0 <= left <= frame.shape[1] - side and 0 <= top <= frame.shape[0] - side:
+        square = frame[int(top) : int(top + side), int(left) : int(left + side)]
+        return np.asarray(cv2.resize(square, (output_side, output_side), interpolation=cv2.INTER_LINEAR), np.uint8)
     step = side / output_side
     # OpenCV puts the centres of pixels at whole numbers.
-    left, top = (position - side / 2 + step / 2 - 0.5 for position in centre)
-    matrix = np.array([[step, 0, left], [0, step, top]])
+    shift = step / 2 - 0.5
+    matrix = np.array([[step, 0, left + shift], [0, step, top + shift]])
     crop: Frame = cv2.warpAffine(
         frame,
         matrix,
@@ -79,6 +85,13 @@ def crop_subpixel(
         borderValue=fill.tolist(),
     )
     return crop
+
+
+def whole_square(centre: tuple[float, float], side: float) -> tuple[tuple[float, float], int]:
+    """Return the centre and side of the square of whole pixels next to one of :func:`crop_subpixel`."""
+    whole = max(1, round(side))
+    x, y = (math.floor(position - whole / 2 + 0.5) + whole / 2 for position in centre)
+    return (x, y), whole
 
 
 def mean_colour(frame: Frame) -> NDArray[np.uint8]:

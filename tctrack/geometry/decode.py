@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,11 +51,16 @@ def choose(boxes: FloatArray, scores: FloatArray, size: FloatArray, settings: Tr
     size_change = _change(context_side(w, h) / context_side(last_w, last_h))
     shape_change = _change((last_w / (last_h + 1e-5)) / (w / (h + 1e-5)))
     penalty = np.exp(-(shape_change * size_change - 1) * settings.penalty_k)
-    cosine = np.hanning(round(scores.shape[-1] ** 0.5))
-    window = np.outer(cosine, cosine).ravel()
-    penalised = penalty * scores * (1 - settings.window_influence) + window * settings.window_influence
+    window = _window(scores.shape[-1]) * settings.window_influence
+    penalised = penalty * scores * (1 - settings.window_influence) + window
     candidate = penalised.argmax(-1)
     return Choice(candidate, np.take_along_axis(penalty, candidate[..., None], -1)[..., 0])
+
+
+@functools.cache
+def _window(cells: int) -> FloatArray:
+    cosine = np.hanning(round(cells**0.5))
+    return np.outer(cosine, cosine).ravel()
 
 
 def _change(ratio: FloatArray) -> FloatArray:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tctrack.geometry.crops import crop_square, crop_subpixel, mean_colour
+from tctrack.geometry.crops import crop_square, crop_subpixel, mean_colour, whole_square
 from tctrack.types import Frame
 
 
@@ -61,6 +63,26 @@ def test_a_subpixel_crop_fills_what_lies_outside() -> None:
     crop = crop_subpixel(frame, (0.0, 5.0), 8.0, 16, np.array([1, 2, 3], np.uint8))
     assert crop[8, 0].tolist() == [1, 2, 3]
     assert crop[8, 15].tolist() == [200, 200, 200]
+
+
+@settings(max_examples=100, deadline=None)
+@given(centre=st.tuples(st.floats(40, 120), st.floats(40, 90)), side=st.floats(0.2, 120))
+def test_a_square_of_whole_pixels_is_next_to_the_one_asked_for_and_is_cut_alike(
+    centre: tuple[float, float], side: float
+) -> None:
+    whole, whole_side = whole_square(centre, side)
+    assert abs(whole_side - side) <= 0.8
+    assert np.abs(np.subtract(whole, centre)).max() <= 0.5
+    assert all((position - whole_side / 2).is_integer() for position in whole)
+
+    rows, columns = np.mgrid[:130, :160]
+    frame = np.stack((columns, rows, (3 * columns + 2 * rows) // 5), -1).astype(np.uint8)
+    fill = mean_colour(frame)
+    crop = crop_subpixel(frame, whole, whole_side, 32, fill)
+    by_warp = crop_subpixel(frame, (whole[0] + 1e-9, whole[1]), whole_side, 32, fill)
+    edge = max(1, math.ceil(16 / whole_side))  # resizing knows nothing of what lies about the square
+    inside = np.s_[edge:-edge, edge:-edge]
+    np.testing.assert_allclose(crop[inside].astype(int), by_warp[inside].astype(int), atol=1)
 
 
 def test_the_mean_is_truncated() -> None:
