@@ -107,6 +107,21 @@ def test_a_graph_computes_what_the_network_does(name: str, format: Format, expor
         assert np.abs(scores - known).max() <= 1e-4 * np.abs(known).max()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("device", "provider"), [("cuda", "CUDA"), ("tensorrt", "Tensorrt")])
+def test_a_gpu_computes_what_the_network_does(device: str, provider: str, exported: Exported) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if f"{provider}ExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip(f"this ONNX Runtime has no {provider}; pip install onnxruntime-gpu")
+    model, folder = exported("tctrack-lite", "onnx")
+    for batch in (1, 4):
+        found = stream(load_engine(folder, device=device), batch, STEPS)
+        for (boxes, scores), (expected, known) in zip(found, stream(TorchEngine(model), batch, STEPS), strict=True):
+            # By default these engines multiply with 10 bits of mantissa (TF32).
+            assert np.abs(boxes - expected).max() <= 1e-2 * np.abs(expected).max()
+            assert np.abs(scores - known).max() <= 1e-2
+
+
 def test_openvino_reads_onnx(exported: Exported) -> None:
     pytest.importorskip("openvino")
     model, folder = exported("tctrack-lite", "onnx")
