@@ -32,7 +32,7 @@ def _frames(count: int) -> list[Frame]:
 
 def test_the_shipped_model_streams_maps() -> None:
     model = tctrack.load_model("tctrack-lite")
-    template, search = torch.zeros(2, 3, 128, 128), torch.zeros(2, 3, 256, 256)
+    template, search = torch.zeros(2, 3, 128, 128), torch.zeros(2, 3, 224, 224)
     state = model.start(template, search)
     outputs, state = model.step(search, state)
     assert not state.memory.requires_grad  # or a stream would hold the gradients of every frame

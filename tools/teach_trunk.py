@@ -1,9 +1,12 @@
-"""Teach the trunk and neck of tctrack-nano what those of tctrack-lite say about photos; writes weights to train from.
+"""Teach trunk and neck of a smaller network what those of a teacher say about photos; writes weights to train from.
 
-Every cell's embedding is to point where the teacher's points (1 - cosine). The teacher sees each crop once; its answers
-stay in memory beside the crops, a quarter of a megabyte for each.
+Every cell's embedding is to point where the teacher's points (1 - cosine). Blocks that student and teacher share start
+from the teacher's, as do all other parts that fit; in the first third of the steps the new blocks below learn the
+teacher's features where the shared ones begin. The teacher sees each crop once; its answers stay in memory.
 
-python tools/teach_trunk.py --images CROPS PHOTOS --out runs/nano_trunk --crops 24000
+python tools/teach_trunk.py tctrack-nano --images CROPS PHOTOS --out runs/nano_trunk/tctrack-nano.safetensors
+python tools/teach_trunk.py tctrack-lite --teacher runs/teacher_stage3/tctrack-lite.safetensors --images CROPS PHOTOS \\
+    --out runs/lite_trunk/tctrack-lite.safetensors
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from tctrack import load_model
@@ -24,7 +28,7 @@ from tctrack.checkpoint.load import save_model
 from tctrack.cli import keep_freed_memory
 from tctrack.config import Count, LearningRate, Threads, Whole, argument
 from tctrack.errors import DatasetError, TCTrackError
-from tctrack.files import IMAGE_SUFFIXES, check_outputs, make_folder
+from tctrack.files import IMAGE_SUFFIXES, check_outputs
 from tctrack.models.build import build_model
 from tctrack.models.lite import TCTrackLite
 from tctrack.ops.fold import fold_batch_norms
@@ -34,6 +38,8 @@ from tctrack.video import read_image
 
 #: Images that are narrower or lower are left out.
 SMALLEST = 96
+#: Learning rate of what the student has from the teacher, in parts of that of the rest.
+INHERITED = 0.1
 
 
 def find_images(root: Path) -> list[Path]:
@@ -64,10 +70,53 @@ def draw_crops(folders: list[list[Path]], count: int, side: int, rng: np.random.
             count -= 1
 
 
-def embed(model: TCTrackLite, crops: Tensor) -> Tensor:
-    """Return the unit vectors ``(B, C, H, W)`` of crops ``(B, S, S, 3)`` uint8, each the first of a stream."""
-    features, _ = model.trunk.run(crops.permute(0, 3, 1, 2).float())
-    return F.normalize(model.neck(features), dim=1)
+class Heritage(NamedTuple):
+    """What a student has from its teacher."""
+
+    first: int | None
+    """The student's first trunk block that is the teacher's, if there is one."""
+    source: int
+    """The teacher's first block at stride 16, which would be that block."""
+    parts: list[nn.Module]
+    """All parts of the student that start from the teacher's."""
+
+
+def inherit(student: TCTrackLite, teacher: TCTrackLite) -> Heritage:
+    """Give a student the parts of its teacher that fit: the trunk's blocks from stride 16 on, memory and heads."""
+    first, source = (next(n for n, b in enumerate(m.trunk.blocks) if b.crop_padding) for m in (student, teacher))
+    own, given = student.state_dict(), teacher.state_dict()
+    origins = {name: name for name in ({key.split(".")[0] for key in own} - {"trunk"})}
+    for n in range(first, len(student.trunk.blocks)):
+        origins[f"trunk.blocks.{n}"] = f"trunk.blocks.{n + source - first}"
+    taken = []
+    for part, origin in origins.items():
+        keys = [key for key in own if key == part or key.startswith(f"{part}.")]
+        values = {key: fit(given.get(origin + key.removeprefix(part)), own[key]) for key in keys}
+        if all(value is not None for value in values.values()):
+            own.update(values)
+            taken.append(part)
+    student.load_state_dict(own)
+    tqdm.write(f"inherited: {', '.join(sorted(taken)) or 'nothing'}")
+    parts = [module for name, module in student.named_modules() if name in taken]
+    return Heritage(first if f"trunk.blocks.{first}" in taken else None, source, parts)
+
+
+def fit(value: Tensor | None, like: Tensor) -> Tensor | None:
+    """Return weights of the shape of others, or None; a map of positions ``(1, H W, C)`` is cut about its centre."""
+    if value is None or value.shape == like.shape:
+        return value
+    if value.dim() != 3 or value.shape[2] != like.shape[2]:
+        return None
+    old, new = (round(tensor.shape[1] ** 0.5) for tensor in (value, like))
+    places = (torch.arange(new) - (new - 1) / 2) * 2 / (old - 1)
+    grid = torch.stack(torch.meshgrid(places, places, indexing="xy"), -1)[None]
+    maps = F.grid_sample(value.reshape(1, old, old, -1).permute(0, 3, 1, 2), grid, align_corners=True)
+    return maps.flatten(2).transpose(1, 2)
+
+
+def embed(model: TCTrackLite, low: Tensor) -> Tensor:
+    """Return the unit vectors ``(B, C, S/16, S/16)`` of what the trunk's lower blocks made of crops."""
+    return F.normalize(model.neck(model.trunk.high(low)[0]), dim=1)
 
 
 def disturb(crops: Tensor, generator: torch.Generator) -> Tensor:
@@ -78,8 +127,10 @@ def disturb(crops: Tensor, generator: torch.Generator) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("student", choices=("tctrack-lite", "tctrack-nano"))
+    parser.add_argument("--teacher", default="tctrack-lite", metavar="FILE", help="its weights (default: as shipped)")
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders of images, drawn from equally")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the weights, tctrack-nano.safetensors")
+    parser.add_argument("--out", type=Path, required=True, help="the weights, a .safetensors file")
     parser.add_argument("--crops", type=argument(Count), default=24000)
     parser.add_argument("--epochs", type=argument(Count), default=4)
     parser.add_argument("--batch", type=argument(Count), default=32)
@@ -93,46 +144,77 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    weights = args.out / "tctrack-nano.safetensors"
-    check_outputs({"--out": weights}, args.images)
+    check_outputs({"--out": args.out}, args.images)
     folders = [find_images(root) for root in args.images]
-    make_folder(args.out)
     keep_freed_memory()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    teacher, student = fold_batch_norms(load_model("tctrack-lite")), build_model("tctrack-nano")
+    teacher, student = load_model(args.teacher), build_model(args.student)
     assert isinstance(teacher, TCTrackLite)
     assert isinstance(student, TCTrackLite)
+    heritage = inherit(student, teacher)
 
     drawn = draw_crops(folders, args.crops, student.config.search_size, np.random.default_rng(args.seed))
     crops = torch.from_numpy(np.stack(list(tqdm(drawn, "crops", args.crops))))
-    with torch.inference_mode():
-        parts = tqdm(crops.split(args.batch), "teacher")
-        lessons = torch.cat([embed(teacher, part).half() for part in parts])
-    learn(student, crops, lessons.clone(), args)
-    save_model(weights, "tctrack-nano", student.eval())
+    lessons = teach(fold_batch_norms(teacher), crops, heritage, args.batch)
+    learn(student, crops, lessons, heritage, args)
+    save_model(args.out, args.student, student.eval())
 
 
-def learn(student: TCTrackLite, crops: Tensor, lessons: Tensor, args: argparse.Namespace) -> None:
-    """Train all but the calibrations on crops ``(N, S, S, 3)``, uint8 BGR, and their embeddings ``(N, C, H, W)``."""
+class Lessons(NamedTuple):
+    """What the teacher makes of ``N`` crops, in half precision."""
+
+    low: Tensor | None
+    """Features before the first block that the student shares, ``(N, C, H, W)``."""
+    high: Tensor
+    """Unit vectors ``(N, C, S/16, S/16)``."""
+
+
+@torch.no_grad()
+def teach(teacher: TCTrackLite, crops: Tensor, heritage: Heritage, batch: int) -> Lessons:
+    teacher.trunk.split = heritage.source
+    lows, highs = [], []
+    for part in tqdm(crops.split(batch), "teacher"):
+        low = teacher.trunk.low(part.permute(0, 3, 1, 2).float())
+        highs.append(embed(teacher, low).half())
+        if heritage.first is not None:
+            lows.append(low.half())
+    return Lessons(torch.cat(lows) if lows else None, torch.cat(highs))
+
+
+def learn(student: TCTrackLite, crops: Tensor, lessons: Lessons, heritage: Heritage, args: argparse.Namespace) -> None:
+    """Train trunk and neck, but for the calibrations, on crops ``(N, S, S, 3)``, uint8 BGR."""
     generator = torch.Generator().manual_seed(args.seed)
-    fixed = set(student.trunk.calibrations())
-    learning = [weight for weight in (*student.trunk.parameters(), *student.neck.parameters()) if weight not in fixed]
-    optimizer = torch.optim.AdamW(learning, args.lr, weight_decay=0.02)
+    trunk, fixed = student.trunk, set(student.trunk.calibrations())
+    trunk.split = len(trunk.blocks) if heritage.first is None else heritage.first
+    inherited = {weight for part in heritage.parts for weight in part.parameters()}
+    learning = [weight for weight in (*trunk.parameters(), *student.neck.parameters()) if weight not in fixed]
+    groups = [[w for w in learning if w not in inherited], [w for w in learning if w in inherited]]
+    optimizer = torch.optim.AdamW([{"params": group} for group in groups], args.lr, weight_decay=0.02)
+    student.train()
+    for part in heritage.parts:
+        part.eval()  # its batch norms keep their statistics
+
     orders = [torch.randperm(len(crops), generator=generator).split(args.batch) for _ in range(args.epochs)]
     bar = tqdm([chosen for order in orders for chosen in order], "student")
-    student.train()
-    mean = 1.0
+    spread = 1.0 if lessons.low is None else lessons.low[:256].float().var((0, 2, 3), keepdim=True)
+    means = {"low": 1.0, "high": 1.0}
     for step, chosen in enumerate(bar, 1):
-        optimizer.param_groups[0]["lr"] = args.lr * schedule(step, len(bar), 200, end=0.01)
-        features = embed(student, disturb(crops[chosen], generator))
-        loss = (1 - (features * lessons[chosen]).sum(1)).mean()
+        for group, scale in zip(optimizer.param_groups, (1.0, INHERITED), strict=True):
+            group["lr"] = args.lr * scale * schedule(step, len(bar), 200, end=0.01)
+        losses = {}
+        low = trunk.low(disturb(crops[chosen], generator).permute(0, 3, 1, 2))
+        if lessons.low is not None:
+            losses["low"] = ((low - lessons.low[chosen]).square() / spread).mean()
+        if lessons.low is None or step > len(bar) // 3:
+            losses["high"] = (1 - (embed(student, low) * lessons.high[chosen]).sum(1)).mean()
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(list(losses.values()))
         torch.nn.utils.clip_grad_norm_(learning, 5.0)
         optimizer.step()
-        mean += 0.02 * (loss.item() - mean)
-        bar.set_postfix(loss=f"{mean:.4f}")
+        for name, loss in losses.items():
+            means[name] += 0.02 * (loss.item() - means[name])
+        bar.set_postfix({name: f"{means[name]:.4f}" for name in losses})
 
 
 if __name__ == "__main__":

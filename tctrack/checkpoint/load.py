@@ -17,6 +17,9 @@ from tctrack.models.build import MODELS, build_model
 
 log = logging.getLogger(__name__)
 
+#: Fields that older files of a network leave out, since they had but one value.
+_UNSAID = {"tctrack-lite": {"trunk": "efficientnet-lite0"}}
+
 
 def load_model(name: str | Path, weights: str | Path | None = None, device: str = "cpu") -> TrackingModel:
     """Load a trained network for tracking.
@@ -97,7 +100,8 @@ def _restore(path: Path) -> tuple[Conversion, TrackingModel]:
     conversion = Conversion(checkpoint, ()) if "architecture" in checkpoint.metadata else convert_released(checkpoint)
     tensors, metadata = conversion.checkpoint
     try:
-        model = build_model(metadata["architecture"], **json.loads(metadata.get("config", "{}")))
+        name = metadata["architecture"]
+        model = build_model(name, **{**_UNSAID.get(name, {}), **json.loads(metadata.get("config", "{}"))})
     except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint '{path}' describes a network that cannot be built: {error}") from None
     fill(model, tensors, path)

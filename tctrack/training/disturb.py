@@ -113,7 +113,7 @@ def tinted(rng: np.random.Generator, track: Track, blur: float) -> Track:
 
 
 def degraded(rng: np.random.Generator, track: Track) -> Track:
-    """Change brightness and colours, blur, add noise and compress, alike in all crops."""
+    """Change light and colours, blur, coarsen, add noise and compress, alike in all crops."""
     grey = rng.random() < 0.08
     blur = rng.uniform(0.4, 1.6) if rng.random() < 0.25 else 0.0
     motion = int(rng.integers(3, 8)) if rng.random() < 0.15 else 0
@@ -121,6 +121,13 @@ def degraded(rng: np.random.Generator, track: Track) -> Track:
     quality = int(rng.integers(25, 90)) if rng.random() < 0.5 else 0
     gain = np.exp(rng.normal(0, 0.08, 3) + rng.normal(0, 0.15))
     bias = rng.normal(0, 10)
+    weather = rng.random()
+    if weather < 0.12:  # night
+        gain *= np.exp(-rng.uniform(0.4, 1.6))
+    elif weather < 0.2:  # fog
+        share = rng.uniform(0.3, 0.7)
+        gain, bias = gain * (1 - share), bias + share * rng.uniform(150, 230)
+    coarse = rng.uniform(1.5, 4) if rng.random() < 0.25 else 0.0
 
     def crop(t: int, view: View, size: int) -> Frame:
         lit = gain * np.exp(rng.normal(0, 0.04))
@@ -137,6 +144,9 @@ def degraded(rng: np.random.Generator, track: Track) -> Track:
             ends = [tuple(int(value) for value in half + sign * reach) for sign in (-1, 1)]
             cv2.line(kernel, ends[0], ends[1], 1.0)
             image = cv2.filter2D(image, -1, kernel / max(kernel.sum(), 1))
+        if coarse:
+            small = cv2.resize(image, None, fx=1 / coarse, fy=1 / coarse, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(small, image.shape[1::-1])
         if noise:
             grain = np.empty(image.shape, np.int16)
             cv2.setRNGSeed(int(rng.integers(2**31)))

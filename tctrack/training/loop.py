@@ -75,8 +75,7 @@ class TrainConfig:
     scene: SceneConfig = field(default_factory=SceneConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     initial: Path | None = None
-    """Weights (.safetensors, .pth) to start from; without them tctrack-lite's trunk starts from ImageNet's, or from the
-    shipped ones where the package of ImageNet's (the extra ``train``) is not installed."""
+    """Weights (.safetensors, .pth) to start from; without them tctrack-lite's trunk starts from shipped ones."""
     validation: ValidationConfig | None = None
     """Sequences to track now and then; the averaged weights that track best are kept in ``best.safetensors``."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"

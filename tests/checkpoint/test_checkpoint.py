@@ -17,6 +17,7 @@ import tctrack
 from tctrack.checkpoint import Checkpoint, pick_device, read_checkpoint, write_checkpoint
 from tctrack.checkpoint.load import convert_file, save_model
 from tctrack.errors import CheckpointError, DependencyError, OutputError
+from tctrack.models.build import build_model
 from tests.published import NETWORKS, make_weight, published_model, tiny_model
 
 UNUSED = {
@@ -50,6 +51,18 @@ def damage(path: Path, **changes: Tensor | None) -> Path:
             tensors[key] = value
     write_checkpoint(path, Checkpoint(tensors, metadata))
     return path
+
+
+def test_files_from_when_there_was_one_trunk_load(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    save_model(path, "tctrack-lite", build_model("tctrack-lite", trunk="efficientnet-lite0", search_size=64))
+    tensors, metadata = read_checkpoint(path)
+    config = json.loads(metadata["config"])
+    del config["trunk"]
+    write_checkpoint(path, Checkpoint(tensors, {**metadata, "config": json.dumps(config)}))
+    model = tctrack.load_model(path)
+    assert model.config.trunk == "efficientnet-lite0"  # type: ignore[attr-defined]
+    assert model.config.search_size == 64
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

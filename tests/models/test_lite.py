@@ -26,10 +26,11 @@ def model(request: pytest.FixtureRequest) -> TCTrackLite:
     return model
 
 
-def _crops(batch: int, length: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def _crops(model: TCTrackLite, batch: int, length: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    template = torch.rand(batch, 3, 128, 128, generator=generator) * 255
-    return template, torch.rand(batch, length, 3, 256, 256, generator=generator) * 255
+    z, x = model.config.template_size, model.config.search_size
+    template = torch.rand(batch, 3, z, z, generator=generator) * 255
+    return template, torch.rand(batch, length, 3, x, x, generator=generator) * 255
 
 
 def _stream(model: TCTrackLite, template: torch.Tensor, clip: torch.Tensor) -> tuple[LiteOutputs, TemporalState]:
@@ -43,14 +44,14 @@ def _stream(model: TCTrackLite, template: torch.Tensor, clip: torch.Tensor) -> t
 
 @torch.no_grad()
 def test_streaming_equals_the_clip(model: TCTrackLite) -> None:
-    template, clip = _crops(2, 4)
+    template, clip = _crops(model, 2, 4)
     for whole, streamed in zip(model(template, clip), _stream(model, template, clip)[0], strict=True):
         torch.testing.assert_close(whole[:, 1:], streamed, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
 def test_a_batch_of_targets_equals_separate_streams(model: TCTrackLite) -> None:
-    template, clip = _crops(2, 3)
+    template, clip = _crops(model, 2, 3)
     together = _stream(model, template, clip)[0]
     for index in range(2):
         alone = _stream(model, template[index : index + 1], clip[index : index + 1])[0]
@@ -60,7 +61,7 @@ def test_a_batch_of_targets_equals_separate_streams(model: TCTrackLite) -> None:
 
 @torch.no_grad()
 def test_interleaved_streams_do_not_touch_each_other(model: TCTrackLite) -> None:
-    streams = [_crops(1, 3, seed) for seed in (1, 2)]
+    streams = [_crops(model, 1, 3, seed) for seed in (1, 2)]
     states = [model.start(template, clip[:, 0]) for template, clip in streams]
     for t in (1, 2):
         for index, (_, clip) in enumerate(streams):
@@ -69,11 +70,8 @@ def test_interleaved_streams_do_not_touch_each_other(model: TCTrackLite) -> None
 
 
 def test_tracking_computes_what_training_does(model: TCTrackLite) -> None:
-    template, search, extent = (
-        torch.rand(2, 3, 128, 128) * 255,
-        torch.rand(2, 3, 256, 256) * 255,
-        torch.full((2, 2), 50.0),
-    )
+    template, clip = _crops(model, 2, 1)
+    search, extent = clip[:, 0], torch.full((2, 2), 50.0)
     given = template.clone(), search.clone()
     trained = model.step(search, model.start(template, search, extent))[0]
     with torch.no_grad():
@@ -84,7 +82,8 @@ def test_tracking_computes_what_training_does(model: TCTrackLite) -> None:
 
 def test_a_network_in_half_precision_tracks(model: TCTrackLite) -> None:
     half = copy.deepcopy(model).bfloat16()
-    template, search = (torch.rand(1, 3, side, side).bfloat16() * 255 for side in (128, 256))
+    template, search = (crops.bfloat16() for crops in _crops(model, 1, 1))
+    search = search[:, 0]
     with torch.inference_mode():
         outputs, _ = half.step(search, half.start(template, search))
     assert outputs.centre.dtype == torch.bfloat16
@@ -93,7 +92,7 @@ def test_a_network_in_half_precision_tracks(model: TCTrackLite) -> None:
 
 
 def test_the_past_matters_and_the_future_does_not(model: TCTrackLite) -> None:
-    template, clip = _crops(1, 4)
+    template, clip = _crops(model, 1, 4)
     base = model(template, clip).centre
     changed = clip.clone()
     changed[:, 2] = 255 - changed[:, 2]
@@ -119,9 +118,9 @@ def test_the_state_keeps_its_size() -> None:
 
 
 def test_the_budget_holds(model: TCTrackLite) -> None:
-    most = 1.5e6 if model.config.trunk == "efficientnet-lite0" else 0.6e6
+    most = 1.5e6 if model.config.trunk == "lite" else 0.6e6
     assert sum(parameter.numel() for parameter in model.parameters()) < most
-    template, clip = _crops(1, 1)
+    template, clip = _crops(model, 1, 1)
     with torch.no_grad():
         state = model.start(template, clip[:, 0])
         with FlopCounterMode(display=False) as counter:
@@ -131,13 +130,15 @@ def test_the_budget_holds(model: TCTrackLite) -> None:
 
 @torch.no_grad()
 def test_decoding_puts_a_box_where_the_map_says(model: TCTrackLite) -> None:
-    centre = torch.full((1, 1, 16, 16), -10.0)
+    side = model.config.grid.size
+    centre = torch.full((1, 1, side, side), -10.0)
     centre[0, 0, 4, 11] = 3.0
-    box = torch.tensor([10.0, 20.0, 30.0, 40.0]).reshape(1, 4, 1, 1).expand(1, 4, 16, 16)
+    box = torch.tensor([10.0, 20.0, 30.0, 40.0]).reshape(1, 4, 1, 1).expand(1, 4, side, side)
     boxes, scores = model.decode(LiteOutputs(centre, box))
     best = scores[0].argmax()
+    half = model.config.search_size / 2
     # The cell's point is (184, 72); its box spans 174–214 by 52–112.
-    torch.testing.assert_close(boxes[0, best], torch.tensor([194.0 - 128, 82.0 - 128, 40.0, 60.0]))
+    torch.testing.assert_close(boxes[0, best], torch.tensor([194.0 - half, 82.0 - half, 40.0, 60.0]))
     torch.testing.assert_close(scores[0, best], torch.sigmoid(torch.tensor(3.0)))
 
 
@@ -200,10 +201,10 @@ def test_the_box_starts_from_the_first_shape(model: TCTrackLite) -> None:
     torch.manual_seed(0)
     fresh = TCTrackLite().eval()
     torch.nn.init.zeros_(fresh.box.weight)
-    template, clip = _crops(2, 2)
     extent = torch.tensor([[30.0, 80.0], [90.0, 40.0]])
-    near, far = fresh(template, clip, extent).box.chunk(2, 2)
-    torch.testing.assert_close((near + far)[:, 1], extent[:, :, None, None].expand(-1, -1, 16, 16))
+    near, far = fresh(*_crops(fresh, 2, 2), extent).box.chunk(2, 2)
+    torch.testing.assert_close((near + far)[:, 1], extent[:, :, None, None].expand(-1, -1, 14, 14))
+    template, clip = _crops(model, 2, 2)
     square = torch.full((2, 2), 64.0)
     for one, other in zip(model(template, clip), model(template, clip, square), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -212,7 +213,7 @@ def test_the_box_starts_from_the_first_shape(model: TCTrackLite) -> None:
 
 @torch.no_grad()
 def test_a_stream_keeps_the_first_shape(model: TCTrackLite) -> None:
-    template, clip = _crops(1, 3)
+    template, clip = _crops(model, 1, 3)
     extent = torch.tensor([[30.0, 80.0]])
     state = model.start(template, clip[:, 0], extent)
     _, state = model.step(clip[:, 1], state)

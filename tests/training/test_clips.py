@@ -19,7 +19,7 @@ from tctrack.training.clips import (
     TrackSource,
     sample_clip,
 )
-from tctrack.training.disturb import mirrored, with_occluder, with_twin
+from tctrack.training.disturb import degraded, mirrored, with_occluder, with_twin
 from tctrack.training.tracks import Track, View
 from tctrack.types import Frame
 
@@ -49,12 +49,12 @@ def pack(tmp_path: Path) -> Path:
 
 def _check(clip: Clip) -> None:
     assert clip.template.shape == (128, 128, 3)
-    assert clip.search.shape == (3, 256, 256, 3)
+    assert clip.search.shape == (3, 224, 224, 3)
     assert clip.boxes.shape == (3, 4)
     assert clip.boxes.dtype == np.float32
     assert (clip.boxes[:, 2:] > 0).all()
     centre = clip.boxes[0, :2] + clip.boxes[0, 2:] / 2
-    np.testing.assert_allclose(centre, 128, atol=12)  # the first search crop starts on the target
+    np.testing.assert_allclose(centre, 112, atol=12)  # the first search crop starts on the target
 
 
 def _draw(source: TrackSource, seed: int, config: ClipConfig) -> Clip:
@@ -166,6 +166,22 @@ def test_mirroring_turns_box_and_crop_alike() -> None:
     np.testing.assert_allclose((xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1), (x, y, w, h), atol=1)
 
 
+def test_some_clips_are_dark_and_some_foggy() -> None:
+    checks = np.indices((96, 96)).sum(0) // 24 % 2 * 120 + 60
+    image = np.repeat(checks[..., None], 3, -1).astype(np.uint8)
+    track = _still_track(image, (20, 50, 60, 30), 2)
+    view = View(np.array([48.0, 48.0]), np.full(2, 96.0))
+    crops = []
+    for seed in range(120):
+        dull = degraded(np.random.default_rng(seed), track)
+        crops.append([dull.crop(t, view, 96) for t in range(2)])
+    level, contrast = (np.array([[fn(crop) for crop in pair] for pair in crops]) for fn in (np.mean, np.std))
+    dark, foggy = level < 70, (level > 125) & (contrast < 42)
+    for kind in (dark, foggy):
+        assert 0.02 < kind.mean() < 0.2
+    assert (dark[:, 0] == dark[:, 1]).mean() > 0.95  # alike in all crops of a clip
+
+
 def test_scenes_begin_with_the_target_in_sight(painted: SceneTracks) -> None:
     scene = SceneConfig(distractors=(0, 0), occluder=1.0, occluder_size=(2.0, 2.5), speed=0.05)
     config = ClipConfig(length=4, hidden=0.3, strides=(3,))
@@ -183,7 +199,7 @@ def test_strides_spread_a_clip_over_more_frames(painted: SceneTracks) -> None:
     def speed(stride: int) -> float:
         config = ClipConfig(length=3, drift=(0.0,), scale_jitter=0.0, strides=(stride,))
         boxes = np.array([_draw(source, seed, config).boxes for seed in range(16)])
-        return float(np.abs(boxes[:, 1:, :2] + boxes[:, 1:, 2:] / 2 - 128).mean())
+        return float(np.abs(boxes[:, 1:, :2] + boxes[:, 1:, 2:] / 2 - 112).mean())
 
     assert speed(4) > 2 * speed(1)
 

@@ -6,6 +6,7 @@ from tctrack.models.lite import LiteConfig, LiteOutputs
 from tctrack.training.losses_lite import LiteLosses, centre_target, generalised_iou, lite_losses, lite_targets
 
 CONFIG = LiteConfig()
+SIDE = CONFIG.grid.size
 
 
 def _losses(outputs: LiteOutputs, boxes: torch.Tensor) -> LiteLosses:
@@ -18,9 +19,9 @@ def _perfect(boxes: torch.Tensor) -> LiteOutputs:
     batch, length = boxes.shape[:2]
     points = torch.from_numpy(CONFIG.grid.offsets()) + CONFIG.search_size / 2
     target = centre_target(boxes, points, 16.0)
-    logits = torch.logit(target, 1e-4).reshape(batch, length, 1, 16, 16)
+    logits = torch.logit(target, 1e-4).reshape(batch, length, 1, SIDE, SIDE)
     low, high = boxes[..., None, :2], (boxes[..., :2] + boxes[..., 2:])[..., None, :]
-    distances = torch.cat((points - low, high - points), -1).transpose(2, 3).reshape(batch, length, 4, 16, 16)
+    distances = torch.cat((points - low, high - points), -1).transpose(2, 3).reshape(batch, length, 4, SIDE, SIDE)
     return LiteOutputs(logits, distances)
 
 
@@ -40,7 +41,7 @@ def test_a_lookalike_that_scores_higher_costs_identity() -> None:
 
 def test_a_target_outside_the_crop_teaches_only_absence() -> None:
     boxes = torch.tensor([[[400.0, 400.0, 40.0, 40.0]]])
-    silent = LiteOutputs(torch.full((1, 1, 1, 16, 16), -10.0), torch.ones(1, 1, 4, 16, 16))
+    silent = LiteOutputs(torch.full((1, 1, 1, SIDE, SIDE), -10.0), torch.ones(1, 1, 4, SIDE, SIDE))
     losses = _losses(silent, boxes)
     assert losses.identity == 0
     assert losses.box == 0
@@ -58,7 +59,7 @@ def test_the_losses_of_the_parts_of_a_batch_add_up() -> None:
     torch.manual_seed(0)
     # The second part shows its target half the time, so its own normaliser is not the batch's.
     boxes = torch.tensor([[[100.0, 90.0, 64, 50], [98, 92, 64, 50]], [[20.0, 150, 40, 80], [400, 400, 40, 40]]])
-    outputs = LiteOutputs(torch.randn(2, 2, 1, 16, 16), 40 * torch.rand(2, 2, 4, 16, 16))
+    outputs = LiteOutputs(torch.randn(2, 2, 1, SIDE, SIDE), 40 * torch.rand(2, 2, 4, SIDE, SIDE))
     targets = [lite_targets(part, CONFIG) for part in boxes.split(1)]
     normaliser = targets[0].normaliser + targets[1].normaliser
     parts = [

@@ -405,7 +405,7 @@ def test_clips_of_a_pack_are_those_of_its_loose_files(tmp_path: Path) -> None:
             np.testing.assert_array_equal(packed, second)
         boxes = datasets[0][number].boxes
         assert (boxes[:, 2:] > 0).all()
-        np.testing.assert_allclose(boxes[0, :2] + boxes[0, 2:] / 2, 128, atol=12)
+        np.testing.assert_allclose(boxes[0, :2] + boxes[0, 2:] / 2, config.search_size / 2, atol=12)
 
 
 def test_the_manifest_counts_and_checks(tmp_path: Path) -> None:
