@@ -1,8 +1,8 @@
 """Teach trunk and neck of a smaller network what those of a teacher say about photos; writes weights to train from.
 
 Every cell's embedding is to point where the teacher's points (1 - cosine). Blocks that student and teacher share start
-from the teacher's, as do all other parts that fit; in the first third of the steps the new blocks below learn the
-teacher's features where the shared ones begin. The teacher sees each crop once; its answers stay in memory.
+from the teacher's, as do all other parts that fit; where the lower blocks are new, they learn in the first third of the
+steps the teacher's features where the shared ones begin. The teacher sees each crop once; its answers stay in memory.
 
 python tools/teach_trunk.py tctrack-nano --images CROPS PHOTOS --out runs/nano_trunk/tctrack-nano.safetensors
 python tools/teach_trunk.py tctrack-lite --teacher runs/teacher_stage3/tctrack-lite.safetensors --images CROPS PHOTOS \\
@@ -74,7 +74,7 @@ class Heritage(NamedTuple):
     """What a student has from its teacher."""
 
     first: int | None
-    """The student's first trunk block that is the teacher's, if there is one."""
+    """The student's first trunk block that is the teacher's, where those below it are new."""
     source: int
     """The teacher's first block at stride 16, which would be that block."""
     parts: list[nn.Module]
@@ -82,12 +82,13 @@ class Heritage(NamedTuple):
 
 
 def inherit(student: TCTrackLite, teacher: TCTrackLite) -> Heritage:
-    """Give a student the parts of its teacher that fit: the trunk's blocks from stride 16 on, memory and heads."""
+    """Give a student all parts of its teacher that fit; the trunk's blocks are counted from stride 16."""
     first, source = (next(n for n, b in enumerate(m.trunk.blocks) if b.crop_padding) for m in (student, teacher))
     own, given = student.state_dict(), teacher.state_dict()
-    origins = {name: name for name in ({key.split(".")[0] for key in own} - {"trunk"})}
-    for n in range(first, len(student.trunk.blocks)):
-        origins[f"trunk.blocks.{n}"] = f"trunk.blocks.{n + source - first}"
+    names = {key.split(".")[0] for key in own} - {"trunk"} | {"trunk.stem", "trunk.stem_bn"}
+    origins = {name: name for name in names}
+    for n in range(len(student.trunk.blocks)):
+        origins[f"trunk.blocks.{n}"] = f"trunk.blocks.{n + source - first if n >= first else n}"
     taken = []
     for part, origin in origins.items():
         keys = [key for key in own if key == part or key.startswith(f"{part}.")]
@@ -98,7 +99,8 @@ def inherit(student: TCTrackLite, teacher: TCTrackLite) -> Heritage:
     student.load_state_dict(own)
     tqdm.write(f"inherited: {', '.join(sorted(taken)) or 'nothing'}")
     parts = [module for name, module in student.named_modules() if name in taken]
-    return Heritage(first if f"trunk.blocks.{first}" in taken else None, source, parts)
+    cut = f"trunk.blocks.{first}" in taken and f"trunk.blocks.{first - 1}" not in taken
+    return Heritage(first if cut else None, source, parts)
 
 
 def fit(value: Tensor | None, like: Tensor) -> Tensor | None:

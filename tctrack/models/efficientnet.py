@@ -29,6 +29,16 @@ class TrunkShape(NamedTuple):
     blocks: tuple[BlockSpec, ...]
 
 
+#: Little at strides 2 and 4, where EfficientNet-Lite0 spends a third of its time, then that one's blocks 5 to 7.
+_CHEAP = (
+    BlockSpec(32, 3, 2, 1),
+    BlockSpec(40, 5, 2, 3),
+    BlockSpec(40, 5, 1, 3),
+    BlockSpec(40, 5, 1, 3),
+    BlockSpec(80, 3, 2, 6),
+    BlockSpec(80, 3, 1, 6),
+    BlockSpec(80, 3, 1, 6),
+)
 TRUNKS: Mapping[str, TrunkShape] = {
     # Its blocks 11 to 15 come after stride 16.
     "efficientnet-lite0": TrunkShape(
@@ -47,33 +57,8 @@ TRUNKS: Mapping[str, TrunkShape] = {
             BlockSpec(112, 5, 1, 6),
         ),
     ),
-    # Little at strides 2 and 4, where EfficientNet-Lite0 spends a third of its time, then its blocks 5 to 9.
-    "lite": TrunkShape(
-        24,
-        (
-            BlockSpec(32, 3, 2, 1),
-            BlockSpec(40, 5, 2, 3),
-            BlockSpec(40, 5, 1, 3),
-            BlockSpec(40, 5, 1, 3),
-            BlockSpec(80, 3, 2, 6),
-            BlockSpec(80, 3, 1, 6),
-            BlockSpec(80, 3, 1, 6),
-            BlockSpec(112, 5, 1, 6),
-            BlockSpec(112, 5, 1, 6),
-        ),
-    ),
-    "nano": TrunkShape(
-        16,
-        (
-            BlockSpec(24, 3, 2, 1),
-            BlockSpec(40, 3, 2, 3),
-            BlockSpec(40, 3, 1, 2),
-            BlockSpec(64, 5, 2, 3),
-            BlockSpec(64, 5, 1, 3),
-            BlockSpec(64, 5, 1, 3),
-            BlockSpec(64, 5, 1, 3),
-        ),
-    ),
+    "lite": TrunkShape(24, (*_CHEAP, BlockSpec(112, 5, 1, 6), BlockSpec(112, 5, 1, 6))),
+    "nano": TrunkShape(24, (*_CHEAP, BlockSpec(112, 5, 1, 6))),
 }
 STRIDE = 16
 BN_EPS = 1e-3

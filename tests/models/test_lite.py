@@ -132,13 +132,13 @@ def test_the_budget_holds(model: TCTrackLite) -> None:
 def test_decoding_puts_a_box_where_the_map_says(model: TCTrackLite) -> None:
     side = model.config.grid.size
     centre = torch.full((1, 1, side, side), -10.0)
-    centre[0, 0, 4, 11] = 3.0
+    centre[0, 0, 4, 8] = 3.0
     box = torch.tensor([10.0, 20.0, 30.0, 40.0]).reshape(1, 4, 1, 1).expand(1, 4, side, side)
     boxes, scores = model.decode(LiteOutputs(centre, box))
     best = scores[0].argmax()
     half = model.config.search_size / 2
-    # The cell's point is (184, 72); its box spans 174–214 by 52–112.
-    torch.testing.assert_close(boxes[0, best], torch.tensor([194.0 - half, 82.0 - half, 40.0, 60.0]))
+    # The cell's point is (136, 72); its box spans 126–166 by 52–112.
+    torch.testing.assert_close(boxes[0, best], torch.tensor([146.0 - half, 82.0 - half, 40.0, 60.0]))
     torch.testing.assert_close(scores[0, best], torch.sigmoid(torch.tensor(3.0)))
 
 
@@ -205,7 +205,7 @@ def test_the_box_starts_from_the_first_shape(model: TCTrackLite) -> None:
     near, far = fresh(*_crops(fresh, 2, 2), extent).box.chunk(2, 2)
     torch.testing.assert_close((near + far)[:, 1], extent[:, :, None, None].expand(-1, -1, 14, 14))
     template, clip = _crops(model, 2, 2)
-    square = torch.full((2, 2), 64.0)
+    square = torch.full((2, 2), model.config.template_size / 2)
     for one, other in zip(model(template, clip), model(template, clip, square), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     assert not torch.allclose(model(template, clip).box, model(template, clip, extent).box)
