@@ -48,6 +48,8 @@ class SceneConfig:
     """How near a crossing distractor passes, as a share of the 1 to 2.6 sizes that others keep off."""
     deform: Share = 0.12
     """Largest typical change of the target's width and of its height."""
+    flex: Share = 0.0
+    """Probability that parts of the target are drawn in and reach out, as limbs are."""
     occluder: Share = 0.2
     """Probability that something covers the target for a while."""
     occluder_size: Annotated[tuple[Positive, Positive], Ascending()] = (0.4, 1.2)
@@ -110,15 +112,21 @@ class Actor:
     """Rotation in radians, ``(T,)``."""
     shadow: float = 0.0
     """Darkness of the shadow it casts, 0–1."""
-    outline: FloatArray = field(init=False)
-    """Convex hull of its opaque pixels in sprite coordinates, ``(N, 2)``."""
+    reach: FloatArray | None = None
+    """Shares to which it is drawn in at heights from top to bottom, and at places from left to right, ``(T, 2, K)``."""
+    _poses: dict[int, tuple[Sprite, FloatArray]] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
-        opaque = np.argwhere(self.sprite[..., 3] > 127)[:, ::-1].astype(np.float32)
-        # A pixel is a square: take the corners of the hull's pixels.
-        hull = cv2.convexHull(opaque)[:, 0]
-        corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64)
-        self.outline = (hull[:, None] + corners).reshape(-1, 2)
+    def pose(self, t: int) -> tuple[Sprite, FloatArray]:
+        """Return what is drawn at frame ``t``, and the convex hull of its opaque pixels, ``(N, 2)`` in its pixels."""
+        key = 0 if self.reach is None else t
+        if key not in self._poses:
+            sprite = self.sprite if self.reach is None else _drawn_in(self.sprite, *self.reach[t])
+            opaque = np.argwhere(sprite[..., 3] > 127)[:, ::-1].astype(np.float32)
+            # A pixel is a square: take the corners of the hull's pixels.
+            hull = cv2.convexHull(opaque)[:, 0]
+            corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64)
+            self._poses[key] = sprite, (hull[:, None] + corners).reshape(-1, 2)
+        return self._poses[key]
 
     def placement(self, t: int) -> FloatArray:
         """Return the affine map ``(2, 3)`` from sprite to ground coordinates at frame ``t``."""
@@ -129,6 +137,10 @@ class Actor:
         return np.column_stack((linear, offset))
 
 
+#: Heights, and places from left to right, at which a target that flexes is drawn in.
+_JOINTS = 4
+#: Longest side of the cut-out of a target that flexes, in pixels.
+_FLEXIBLE = 224
 #: Side of the raster on which a target's visible share is counted.
 _RASTER = 32
 
@@ -156,13 +168,13 @@ class Scene:
         It bounds the whole object, occluded or not, in the image or not.
         """
         actor = self.actors[self.target if index is None else index]
-        corners = _apply(compose(self.camera[t], actor.placement(t)), actor.outline)
+        corners = _apply(compose(self.camera[t], actor.placement(t)), actor.pose(t)[1])
         low, high = corners.min(0), corners.max(0)
         return Box(*map(float, (*low, *(high - low))))
 
     def visible(self, t: int) -> float:
         """Return the share of the target that no later actor occludes at frame ``t``; outlines are taken as convex."""
-        outlines = [_apply(actor.placement(t), actor.outline) for actor in self.actors[self.target :]]
+        outlines = [_apply(actor.placement(t), actor.pose(t)[1]) for actor in self.actors[self.target :]]
         low, high = outlines[0].min(0), outlines[0].max(0)
         hulls = []
         for points in outlines:
@@ -180,7 +192,7 @@ class Scene:
         scale = np.array([[self.ground_scale, 0, 0], [0, self.ground_scale, 0]])
         canvas = _warp(self.ground, compose(camera, scale), size, cv2.BORDER_REFLECT)
         for actor in self.actors:
-            _draw(canvas, actor, compose(camera, actor.placement(t)))
+            _draw(canvas, *actor.pose(t), compose(camera, actor.placement(t)), actor.shadow)
         lit = cv2.multiply(canvas, (*self.gain[t].tolist(), 0.0), scale=1.0, dtype=cv2.CV_8U)
         return np.asarray(lit, np.uint8)
 
@@ -216,7 +228,13 @@ def make_scene(
         [0, 0.01, 0.04]
     )
     shadow = float(rng.choice([0.0, 0.35]))
-    target = Actor(sprite, path, base * wobble, turn, shadow)
+    reach = None
+    if config.flex and rng.random() < config.flex:
+        reach = np.exp(-0.4 * np.abs(_smooth(rng, length, 2 * _JOINTS))).reshape(length, 2, _JOINTS)
+        shrink = min(1.0, _FLEXIBLE / max(sprite.shape))
+        side = [max(1, round(length * shrink)) for length in sprite.shape[1::-1]]
+        sprite = np.asarray(cv2.resize(sprite, side, interpolation=cv2.INTER_AREA), np.uint8)
+    target = Actor(sprite, path, base * wobble, turn, shadow, reach)
 
     behind: list[Actor] = []
     before: list[Actor] = []
@@ -252,14 +270,28 @@ def _warp(image: Frame, matrix: FloatArray, size: tuple[int, int], border: int) 
     return np.asarray(cv2.warpAffine(image, shifted, size, flags=cv2.INTER_LINEAR, borderMode=border), np.uint8)
 
 
-def _draw(canvas: Frame, actor: Actor, matrix: FloatArray) -> None:
-    corners = _apply(matrix, actor.outline)
+def _drawn_in(sprite: Sprite, across: FloatArray, along: FloatArray) -> Sprite:
+    """Shrink the rows of a cut-out towards its middle by shares that change from top to bottom, then its columns."""
+    height, width = sprite.shape[:2]
+    y, x = (np.arange(side, dtype=np.float32) - (side - 1) / 2 for side in (height, width))
+    rows, columns = (
+        np.interp(np.linspace(0, len(shares) - 1, side), np.arange(len(shares)), shares).astype(np.float32)
+        for shares, side in ((across, height), (along, width))
+    )
+    from_y = y[:, None] / columns + (height - 1) / 2
+    shares = rows[np.clip(np.rint(from_y), 0, height - 1).astype(int)]
+    drawn = np.asarray(cv2.remap(sprite, x / shares + (width - 1) / 2, from_y, cv2.INTER_LINEAR), np.uint8)
+    return drawn if (drawn[..., 3] > 127).any() else sprite  # what is two pixels wide can vanish
+
+
+def _draw(canvas: Frame, sprite: Sprite, outline: FloatArray, matrix: FloatArray, shadow: float) -> None:
+    corners = _apply(matrix, outline)
     low = np.floor(corners.min(0)).astype(int) - 1
     high = np.ceil(corners.max(0)).astype(int) + 1
-    if actor.shadow:
+    if shadow:
         offset = np.round((high - low) * 0.12).astype(int) + 1
-        _blend(canvas, actor.sprite, matrix, low, high, offset, actor.shadow)
-    _blend(canvas, actor.sprite, matrix, low, high, np.zeros(2, int), None)
+        _blend(canvas, sprite, matrix, low, high, offset, shadow)
+    _blend(canvas, sprite, matrix, low, high, np.zeros(2, int), None)
 
 
 def _blend(

@@ -58,6 +58,8 @@ class ClipConfig:
     for each clip. In recordings, :data:`_MOTION` is added for the target's own."""
     scale_jitter: Share = 0.08
     """The tracker's error of log scale (standard deviation)."""
+    stretch: Share = 0.0
+    """Change of the search crops' log aspect ratio (standard deviation), so that boxes are measured, not remembered."""
     gap: Count = 8
     """Most frames of a recorded track between two search crops."""
     reach: Whole = 80
@@ -232,11 +234,14 @@ def _sample_stream(track: Track, rng: np.random.Generator, config: ClipConfig) -
     limit = 0.3 * config.search_size
     views = [View.around(track.boxes[0], config.template_size, config.template_size)]
     for t in range(1, len(track)):
-        shift, scale = (2.0, 0.02) if t == 1 else (drift, config.scale_jitter)
+        shift, scale, stretch = (2.0, 0.02, 0.0) if t == 1 else (drift, config.scale_jitter, config.stretch)
         offset = np.clip(rng.normal(0, shift, 2), -limit, limit) / config.search_size
         expected = track.boxes[t if track.recorded else max(1, t - 1)]
         view = View.around(expected, config.search_size, config.template_size)
-        views.append(view.moved(offset, np.exp(np.clip(rng.normal(0, scale), -0.3, 0.3))))
+        growth = np.clip(rng.normal(0, scale), -0.3, 0.3) + np.zeros(2)
+        if stretch:
+            growth += np.array([-0.5, 0.5]) * rng.normal(0, stretch)
+        views.append(view.moved(offset, np.exp(growth)))
     return _cut(disturb.degraded(rng, track), views, config)
 
 

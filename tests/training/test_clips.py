@@ -71,7 +71,7 @@ def test_synthetic_clips_depend_on_the_seed_and_index_alone(painted: SceneTracks
 
 def test_recorded_clips_follow_the_track(pack: Path) -> None:
     # Without a pasted twin, the bright pixels of a disturbed crop are the target's.
-    config = ClipConfig(length=3, twin=0.0)
+    config = ClipConfig(length=3, twin=0.0, stretch=0.2)
     source = PackTracks(pack)
     for seed in range(12):
         clip = _draw(source, seed, config)
@@ -81,6 +81,14 @@ def test_recorded_clips_follow_the_track(pack: Path) -> None:
             ys, xs = np.nonzero(grey > (grey.max() + np.median(grey)) / 2)
             inside = (xs > x - 4) & (xs < x + w + 4) & (ys > y - 4) & (ys < y + h + 4)
             assert inside.mean() > 0.95
+
+
+def test_search_crops_are_stretched_but_the_first(pack: Path) -> None:
+    source, shape = PackTracks(pack), np.log(60 / 40)
+    clips = [_draw(source, seed, ClipConfig(length=9, stretch=0.2)).boxes for seed in range(30)]
+    changes = np.log([boxes[:, 2] / boxes[:, 3] for boxes in clips]) - shape
+    np.testing.assert_allclose(changes[:, 0], 0, atol=1e-6)
+    assert changes[:, 1:].std() == pytest.approx(0.2, rel=0.1)
 
 
 def test_a_twin_leaves_the_target_in_front(pack: Path) -> None:
