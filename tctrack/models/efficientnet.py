@@ -29,36 +29,26 @@ class TrunkShape(NamedTuple):
     blocks: tuple[BlockSpec, ...]
 
 
-#: Little at strides 2 and 4, where EfficientNet-Lite0 spends a third of its time, then that one's blocks 5 to 7.
-_CHEAP = (
-    BlockSpec(32, 3, 2, 1),
-    BlockSpec(40, 5, 2, 3),
-    BlockSpec(40, 5, 1, 3),
-    BlockSpec(40, 5, 1, 3),
+#: EfficientNet-Lite0 to stride 16, without its blocks 11 to 15.
+_LITE0 = (
+    BlockSpec(16, 3, 1, 1),
+    BlockSpec(24, 3, 2, 6),
+    BlockSpec(24, 3, 1, 6),
+    BlockSpec(40, 5, 2, 6),
+    BlockSpec(40, 5, 1, 6),
     BlockSpec(80, 3, 2, 6),
     BlockSpec(80, 3, 1, 6),
     BlockSpec(80, 3, 1, 6),
+    BlockSpec(112, 5, 1, 6),
+    BlockSpec(112, 5, 1, 6),
+    BlockSpec(112, 5, 1, 6),
 )
+#: Little at strides 2 and 4, where EfficientNet-Lite0 spends a third of its time, in place of that one's blocks 0 to 4.
+_CHEAP = (BlockSpec(32, 3, 2, 1), BlockSpec(40, 5, 2, 3), BlockSpec(40, 5, 1, 3), BlockSpec(40, 5, 1, 3))
 TRUNKS: Mapping[str, TrunkShape] = {
-    # Its blocks 11 to 15 come after stride 16.
-    "efficientnet-lite0": TrunkShape(
-        32,
-        (
-            BlockSpec(16, 3, 1, 1),
-            BlockSpec(24, 3, 2, 6),
-            BlockSpec(24, 3, 1, 6),
-            BlockSpec(40, 5, 2, 6),
-            BlockSpec(40, 5, 1, 6),
-            BlockSpec(80, 3, 2, 6),
-            BlockSpec(80, 3, 1, 6),
-            BlockSpec(80, 3, 1, 6),
-            BlockSpec(112, 5, 1, 6),
-            BlockSpec(112, 5, 1, 6),
-            BlockSpec(112, 5, 1, 6),
-        ),
-    ),
-    "lite": TrunkShape(24, (*_CHEAP, BlockSpec(112, 5, 1, 6), BlockSpec(112, 5, 1, 6))),
-    "nano": TrunkShape(24, (*_CHEAP, BlockSpec(112, 5, 1, 6))),
+    "efficientnet-lite0": TrunkShape(32, _LITE0),
+    "lite": TrunkShape(24, _CHEAP + _LITE0[5:10]),
+    "nano": TrunkShape(24, _CHEAP + _LITE0[5:9]),
 }
 STRIDE = 16
 BN_EPS = 1e-3

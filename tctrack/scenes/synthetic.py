@@ -112,15 +112,16 @@ class Actor:
     """Rotation in radians, ``(T,)``."""
     shadow: float = 0.0
     """Darkness of the shadow it casts, 0–1."""
-    reach: FloatArray | None = None
-    """Shares to which it is drawn in at heights from top to bottom, and at places from left to right, ``(T, 2, K)``."""
-    _poses: dict[int, tuple[Sprite, FloatArray]] = field(init=False, default_factory=dict)
+    limbs: FloatArray | None = None
+    """Shares, 0–1, to which K rows from top to bottom, then K columns from left to right, are drawn in towards its
+    middle, ``(T, 2, K)``; those between are interpolated."""
+    _poses: dict[int, tuple[Sprite, FloatArray]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def pose(self, t: int) -> tuple[Sprite, FloatArray]:
         """Return what is drawn at frame ``t``, and the convex hull of its opaque pixels, ``(N, 2)`` in its pixels."""
-        key = 0 if self.reach is None else t
+        key = 0 if self.limbs is None else t
         if key not in self._poses:
-            sprite = self.sprite if self.reach is None else _drawn_in(self.sprite, *self.reach[t])
+            sprite = self.sprite if self.limbs is None else _draw_in(self.sprite, *self.limbs[t])
             opaque = np.argwhere(sprite[..., 3] > 127)[:, ::-1].astype(np.float32)
             # A pixel is a square: take the corners of the hull's pixels.
             hull = cv2.convexHull(opaque)[:, 0]
@@ -137,7 +138,7 @@ class Actor:
         return np.column_stack((linear, offset))
 
 
-#: Heights, and places from left to right, at which a target that flexes is drawn in.
+#: Rows, and columns, at which a target that flexes is drawn in.
 _JOINTS = 4
 #: Longest side of the cut-out of a target that flexes, in pixels.
 _FLEXIBLE = 224
@@ -228,13 +229,13 @@ def make_scene(
         [0, 0.01, 0.04]
     )
     shadow = float(rng.choice([0.0, 0.35]))
-    reach = None
+    limbs = None
     if config.flex and rng.random() < config.flex:
-        reach = np.exp(-0.4 * np.abs(_smooth(rng, length, 2 * _JOINTS))).reshape(length, 2, _JOINTS)
+        limbs = np.exp(-0.4 * np.abs(_smooth(rng, length, 2 * _JOINTS))).reshape(length, 2, _JOINTS)
         shrink = min(1.0, _FLEXIBLE / max(sprite.shape))
         side = [max(1, round(length * shrink)) for length in sprite.shape[1::-1]]
         sprite = np.asarray(cv2.resize(sprite, side, interpolation=cv2.INTER_AREA), np.uint8)
-    target = Actor(sprite, path, base * wobble, turn, shadow, reach)
+    target = Actor(sprite, path, base * wobble, turn, shadow, limbs)
 
     behind: list[Actor] = []
     before: list[Actor] = []
@@ -270,8 +271,8 @@ def _warp(image: Frame, matrix: FloatArray, size: tuple[int, int], border: int) 
     return np.asarray(cv2.warpAffine(image, shifted, size, flags=cv2.INTER_LINEAR, borderMode=border), np.uint8)
 
 
-def _drawn_in(sprite: Sprite, across: FloatArray, along: FloatArray) -> Sprite:
-    """Shrink the rows of a cut-out towards its middle by shares that change from top to bottom, then its columns."""
+def _draw_in(sprite: Sprite, across: FloatArray, along: FloatArray) -> Sprite:
+    """Shrink the rows of a cut-out towards its middle by shares ``(K,)`` from top to bottom, then its columns."""
     height, width = sprite.shape[:2]
     y, x = (np.arange(side, dtype=np.float32) - (side - 1) / 2 for side in (height, width))
     rows, columns = (

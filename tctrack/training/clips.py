@@ -238,10 +238,9 @@ def _sample_stream(track: Track, rng: np.random.Generator, config: ClipConfig) -
         offset = np.clip(rng.normal(0, shift, 2), -limit, limit) / config.search_size
         expected = track.boxes[t if track.recorded else max(1, t - 1)]
         view = View.around(expected, config.search_size, config.template_size)
-        growth = np.clip(rng.normal(0, scale), -0.3, 0.3) + np.zeros(2)
-        if stretch:
-            growth += np.array([-0.5, 0.5]) * rng.normal(0, stretch)
-        views.append(view.moved(offset, np.exp(growth)))
+        zoom = np.clip(rng.normal(0, scale), -0.3, 0.3)
+        wider = rng.normal(0, stretch) / 2 if stretch else 0.0
+        views.append(view.moved(offset, np.exp((zoom + wider, zoom - wider))))
     return _cut(disturb.degraded(rng, track), views, config)
 
 
